@@ -1,0 +1,1 @@
+"""The only wiring: composition root, command line, servers. No business rule belongs here."""

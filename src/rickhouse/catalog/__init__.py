@@ -1,0 +1,1 @@
+"""What the distillery sells: products, bottlings, prices. Stock and law never belong here."""
