@@ -8,6 +8,7 @@ import msgspec
 from rickhouse.kernel.errors import Condition, Kind
 from rickhouse.kernel.events import Event
 from rickhouse.kernel.ids import AddressId, CustomerId, OrderId
+from rickhouse.kernel.personal import Personal
 
 
 class PersonInvalid(
@@ -18,15 +19,6 @@ class PersonInvalid(
 
 class CustomerForgotten(Condition, code="customer_forgotten", kind=Kind.NOT_FOUND, title="No such customer"):
     """The customer does not exist or has been forgotten: the data key is gone."""
-
-
-class Personal(msgspec.Struct, frozen=True, kw_only=True):
-    """A shape that carries personal data: its `repr` shows the type's name and nothing else."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(…)"
-
-    __str__ = __repr__
 
 
 class Address(Personal, frozen=True, kw_only=True, forbid_unknown_fields=True):
