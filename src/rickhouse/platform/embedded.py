@@ -18,7 +18,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -240,27 +240,28 @@ def _start(root: Path, report: Callable[[str], None], settings: Mapping[str, str
 
 
 def _claim_root(root: Path) -> None:
-    """Make `root`, or see that it is ours or empty; then mark it."""
-    if (root / _MARKER).exists():
-        return
-    if root.exists():
-        if not root.is_dir():
-            raise EmbeddedError(
-                f"{root} is a file, not a data directory: remove it or choose another directory."
-            )
-        entries = {entry.name for entry in root.iterdir()} - {"lost+found"}
-        if "PG_VERSION" in entries:
-            raise EmbeddedError(
-                f"{root} is a PostgreSQL cluster that Rickhouse did not make: choose an empty directory, "
-                "or start that server yourself and name it in [database] url."
-            )
-        if entries:
-            raise EmbeddedError(f"{root} holds files that are not Rickhouse's: choose an empty directory.")
-    else:
+    """Make `root`, or see that it is ours or empty; then mark it, before anything else is put there.
+
+    Another process may be doing the same, so what is found is looked at after each attempt, not before.
+    """
+    marker = root / _MARKER
+    with suppress(FileExistsError):
         root.mkdir(parents=True, mode=0o700)
+    if not root.is_dir():
+        raise EmbeddedError(f"{root} is a file, not a data directory: remove it or choose another directory.")
+    entries = {entry.name for entry in root.iterdir()} - {"lost+found"}
+    if marker.exists():
+        return
+    if "PG_VERSION" in entries:
+        raise EmbeddedError(
+            f"{root} is a PostgreSQL cluster that Rickhouse did not make: choose an empty directory, "
+            "or start that server yourself and name it in [database] url."
+        )
+    if entries:
+        raise EmbeddedError(f"{root} holds files that are not Rickhouse's: choose an empty directory.")
     # As root the server's account walks through to its own part; nobody can list it.
     root.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    (root / _MARKER).write_text("Made by Rickhouse. `make reset` deletes this directory.\n", encoding="utf-8")
+    marker.write_text("Made by Rickhouse. `make reset` deletes this directory.\n", encoding="utf-8")
 
 
 @contextmanager
