@@ -9,6 +9,12 @@ from rickhouse.kernel.events import Event
 from rickhouse.kernel.ids import OrderId, PaymentId, RefundId
 from rickhouse.kernel.money import Money
 
+ATTEMPTS_MAX = 20
+"""Most attempts to pay that one order is allowed."""
+
+CARD_DIGITS_MIN, CARD_DIGITS_MAX = 13, 19
+"""Lengths of a primary account number that cards of today carry (ISO/IEC 7812 allows 8 to 19 digits)."""
+
 
 class PaymentNotFound(Condition, code="payment_not_found", kind=Kind.NOT_FOUND, title="No such payment"):
     """The order has no such payment attempt."""
@@ -24,6 +30,27 @@ class RefundTooLarge(Condition, code="refund_too_large", kind=Kind.UNPROCESSABLE
     """More would be given back than was captured; facts carry `refundable_minor`."""
 
 
+class CardNumberRefused(
+    Condition, code="card_number_refused", kind=Kind.INVALID, title="Card numbers are not taken here"
+):
+    """A card number came where a gateway's token belongs. It was not kept."""
+
+
+def refuse_card_number(token: str) -> None:
+    """Whoever takes a payment token calls this before keeping it anywhere. Raises CardNumberRefused.
+
+    A card number is 13 to 19 digits whose last is the Luhn check digit (ISO/IEC 7812-1, annex B), however grouped.
+    """
+    digits = token.replace(" ", "").replace("-", "")
+    if not (CARD_DIGITS_MIN <= len(digits) <= CARD_DIGITS_MAX and digits.isascii() and digits.isdigit()):
+        return
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    if (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0:
+        raise CardNumberRefused(
+            "This looks like a card number. Send the token that the payment gateway gave for the card instead."
+        )
+
+
 AttemptState = Literal[
     "created",
     "authorised",
@@ -35,6 +62,7 @@ AttemptState = Literal[
     "refunded",
     "partly_refunded",
 ]
+"""`created` and `unknown` both mean that the outcome is open: ask again, and do nothing that rests on it."""
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -53,13 +81,16 @@ class Payment(msgspec.Struct, frozen=True):
     card_last4: str | None = None
 
 
+RefundState = Literal["pending", "refunded", "failed"]
+
+
 class Refund(msgspec.Struct, frozen=True):
-    """Money given back, once per key."""
+    """Money given back, once per key. `pending` is asked for and goes on by itself; `failed` gave nothing back."""
 
     refund_id: RefundId
     payment_id: PaymentId
     amount: Money
-    state: Literal["pending", "refunded", "failed"]
+    state: RefundState
 
 
 class PaymentAuthorised(Event, frozen=True):
@@ -104,31 +135,45 @@ class Payments(Protocol):
         """Set `amount` aside on the gateway's payment `token`.
 
         The attempt row is stored before the gateway is asked. A repeated call never authorises twice: it answers with
-        the state of the attempt, after asking the gateway if that state is `created`, `unknown` or `requires_action`.
+        the state of the attempt, after asking the gateway if that state is `created`, `unknown` or `requires_action`;
+        what the gateway never heard of is sent again under the same key, a few times at most, with the first `token`.
         A technical failure leaves `unknown`, never `declined`.
+
+        An order has at most one attempt that is open or paid, and none after `undo`. Raises CardNumberRefused,
+        FieldInvalid, KeyReused (the attempt was for another amount), PaymentState (another attempt is in the way, or
+        the order was undone).
         """
         ...
 
     async def resolve(self, order_id: OrderId, attempt: int) -> Payment:
         """Ask the gateway what became of an attempt whose outcome is open; others are answered as they stand.
 
-        An attempt that the gateway has never heard of becomes `declined` (`not_received`), and a late arrival
-        under the same key is refused by voiding it. Raises PaymentNotFound.
+        An attempt that the gateway has never heard of becomes `declined` (`not_received`), once a request still under
+        way would have been answered or given up; a late arrival under the same key is refused or voided. Until then,
+        and while the gateway cannot be asked, the attempt is answered as it stands. Raises PaymentNotFound.
         """
         ...
 
-    async def undo(self, order_id: OrderId) -> tuple[Payment, ...]:
-        """Void what is authorised and refund what is captured, of every attempt of the order, so that the buyer has
-        paid nothing. Attempts still open are resolved first. Raises Unavailable when the gateway cannot be asked;
-        then call again."""
+    async def undo(self, order_id: OrderId, keep_attempt: int = 0) -> tuple[Payment, ...]:
+        """Void what is authorised and refund what is captured, of every attempt of the order but `keep_attempt`, so
+        that the buyer has paid nothing by the others. Attempts still open are resolved first. Answers every attempt.
+
+        With nothing to keep it is final: a later `authorise` of the order is refused. Raises Unavailable when the
+        gateway cannot be asked; then call again.
+        """
         ...
 
     async def capture(self, order_id: OrderId) -> Payment:
-        """Take the authorised money. Raises PaymentNotFound, PaymentState, Unavailable."""
+        """Take the authorised money; taken already, it is answered as it stands. Raises PaymentNotFound, PaymentState,
+        Unavailable (taking goes on by itself; call again to learn how it came out)."""
         ...
 
     async def refund(self, order_id: OrderId, amount: Money, key: str) -> Refund:
-        """Give captured money back, once per `key`. Raises PaymentNotFound, PaymentState, RefundTooLarge, Unavailable."""
+        """Give captured money back, once per `key` of the order.
+
+        Never more than was captured, however many ask at once. Raises PaymentNotFound, PaymentState, RefundTooLarge,
+        CurrencyMismatch, FieldInvalid, KeyReused (the key came with another amount).
+        """
         ...
 
     async def list_attempts(self, order_id: OrderId) -> tuple[Payment, ...]:
