@@ -32,7 +32,6 @@ _TEMPLATE: Final = "rickhouse_template"
 _TEMPORARY: Final = Path("/tmp")  # noqa: S108
 _ROOT_PREFIX: Final = "rickhouse-test-"
 _ROOT_KEY: Final = pytest.StashKey[Path]()
-_private_numbers = count(1)
 
 FAST: Final = {
     "fsync": "off",
@@ -45,6 +44,10 @@ FAST: Final = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle where this run's cluster lives: one for all of xdist's processes, named after the first of them."""
+    # Processes that a test starts find the package too, whether or not it is installed.
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, (str(_SOURCE.parent), os.environ.get("PYTHONPATH")))
+    )
     given: dict[str, str] | None = getattr(config, "workerinput", None)
     if given is not None:
         config.stash[_ROOT_KEY] = Path(given["cluster_root"])
@@ -84,22 +87,22 @@ def cluster(pytestconfig: pytest.Config) -> EmbeddedPostgres:
     return server
 
 
+@pytest.fixture(scope="session")
+def new_cluster_root(pytestconfig: pytest.Config) -> Callable[[], Path]:
+    """Name a directory that does not exist yet, where a cluster can be made; whoever makes one resets it."""
+    root = pytestconfig.stash[_ROOT_KEY]
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "own")
+    numbers = count(1)
+    return lambda: root.with_name(f"{root.name}-{worker}-{next(numbers)}")
+
+
 @pytest.fixture
-def private_cluster(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
+def private_cluster(new_cluster_root: Callable[[], Path]) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of one test's own, empty, for tests that kill or stop it."""
-    root = _private_root(pytestconfig)
+    root = new_cluster_root()
     try:
         yield start_embedded(root, settings=FAST)
     finally:
-        reset(root)
-
-
-@pytest.fixture
-def cluster_root(pytestconfig: pytest.Config) -> Iterator[Path]:
-    """A directory that does not exist yet, where a cluster can be made under any account; deleted afterwards."""
-    root = _private_root(pytestconfig)
-    yield root
-    if (root / ".rickhouse-data").exists():
         reset(root)
 
 
@@ -157,12 +160,6 @@ def _locked(path: Path) -> Generator[None]:
     with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _private_root(config: pytest.Config) -> Path:
-    root = config.stash[_ROOT_KEY]
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "own")
-    return root.with_name(f"{root.name}-{worker}-{next(_private_numbers)}")
 
 
 def _sql(cluster: EmbeddedPostgres, statement: str) -> str:

@@ -118,7 +118,7 @@ def test_broken_toml_is_refused_with_the_file_and_the_line(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("variable", "value", "refusal"),
     [
-        ("WEB__PRT", "80", "web.prt in {} is not a setting; web has host, port, workers, body_bytes_max."),
+        ("LOG__LEVL", "info", "log.levl in {} is not a setting; log has level, format."),
         ("WEB__PORT__LOW", "80", "web.port.low in {} is not a setting."),
         ("WEB__PORT", "eighty", "web.port in {} is not valid: Expected `int`, got `str`."),
         ("WEB__PORT", "70000", "web.port in {} is not valid: Expected `int` <= 65535."),
@@ -136,7 +136,7 @@ def test_a_wrong_variable_is_refused_by_name(variable: str, value: str, refusal:
 @pytest.mark.parametrize(
     ("text", "refusal"),
     [
-        ("[web]\nprt = 80\n", "web.prt in {} is not a setting; web has host, port, workers, body_bytes_max."),
+        ('[log]\nlevl = "info"\n', "log.levl in {} is not a setting; log has level, format."),
         ('[web]\nport = "80"\n', "web.port in {} is not valid: Expected `int`, got `str`."),
         (
             '[remotes]\ninventory = "ftp://x"\n',
