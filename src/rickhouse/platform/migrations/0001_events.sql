@@ -6,24 +6,27 @@ create table events (
     -- The writing transaction: readers stay behind the oldest running one, so a late commit is never skipped.
     xid xid8 not null default pg_current_xact_id(),
     seq bigint generated always as identity,
-    kind text not null,
+    kind text not null check (kind like '%.%'),
     subject uuid not null,
-    body jsonb not null,
+    body jsonb not null check (jsonb_typeof(body) = 'object'),
     at timestamptz not null default clock_timestamp(),
     primary key (xid, seq)
 );
 
+-- The last event whose effect is kept here. It moves in the transaction of that effect, so it is the inbox too.
 create table subscriptions (
     name text primary key,
-    xid bigint not null default 0,
-    seq bigint not null default 0,
-    attempts integer not null default 0,
+    xid bigint not null default 0 check (xid >= 0),
+    seq bigint not null default 0 check (seq >= 0),
+    -- Of the event behind this position: how often it failed, and when to try again.
+    attempts integer not null default 0 check (attempts >= 0),
     retry_at timestamptz,
     updated_at timestamptz not null default now()
 );
 
+-- Events that failed too often. The others went on without them.
 create table parked_events (
-    subscription text not null,
+    subscription text not null references subscriptions (name),
     xid bigint not null,
     seq bigint not null,
     kind text not null,
@@ -34,3 +37,9 @@ create table parked_events (
     parked_at timestamptz not null default now(),
     primary key (subscription, xid, seq)
 );
+
+do $$
+begin
+    execute format('revoke update, delete on events from %I', 'rickhouse_' || current_schema());
+end;
+$$;
