@@ -66,7 +66,7 @@ AttemptState = Literal[
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """One attempt. `decline_code` is ours, not a vendor's; `action_url` is where the buyer proves himself (3-D Secure)."""
+    """One attempt. `decline_code` is ours, not a vendor's; `action_url` is where 3-D Secure sends the buyer."""
 
     payment_id: PaymentId
     order_id: OrderId
