@@ -18,7 +18,7 @@ def wine_gallons(volume_ml: int) -> Decimal:
 
 
 def proof_gallons(volume_ml: int, abv_bp: int) -> Decimal:
-    """Proof gallons (26 U.S.C. 5002(a)(10)-(11)): wine gallons times proof over 100, proof being twice the ABV percent."""
+    """Proof gallons (26 U.S.C. 5002(a)(10)-(11)): wine gallons times proof over 100, proof being twice the ABV."""
     return wine_gallons(volume_ml) * abv_bp * 2 / 10_000
 
 

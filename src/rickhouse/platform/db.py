@@ -6,7 +6,7 @@ SQL of a slice never belongs here; it lives in that slice's `sql.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol, Self, TypeVar
@@ -24,7 +24,7 @@ _transaction_open: ContextVar[bool] = ContextVar("transaction_open", default=Fal
 
 _AWAY: Final = (
     OSError,
-    asyncio.TimeoutError,
+    TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -69,7 +69,7 @@ class Queries(Protocol):
         """The command tag."""
         ...
 
-    async def executemany(self, query: str, args: Sequence[Sequence[object]]) -> None:
+    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None:
         """Run the statement for each tuple of arguments, all or nothing."""
         ...
 
@@ -109,17 +109,24 @@ class Database:
                 connection_class=Connection,
                 command_timeout=10.0,
                 timeout=self._acquire_timeout_s,
-                server_settings={
-                    "application_name": f"rickhouse {self.schema}",
-                    "search_path": self.schema,
-                    "timezone": "UTC",
-                    "jit": "off",
-                    "statement_timeout": "8s",
-                    "lock_timeout": "4s",
-                    "idle_in_transaction_session_timeout": "15s",
-                },
+                server_settings=self._session_settings(),
             )
         return self
+
+    async def connect(self) -> asyncpg.Connection[Row]:
+        """A connection beside the pool, for LISTEN and for locks that last as long as a session. Its user closes it.
+
+        Raises DatabaseAway.
+        """
+        try:
+            return await asyncpg.connect(
+                self._url,
+                timeout=self._acquire_timeout_s,
+                command_timeout=10.0,
+                server_settings=self._session_settings(),
+            )
+        except _AWAY as error:
+            raise _away(error) from error
 
     async def close(self) -> None:
         """Let running statements end (at most 5 s), then close every connection."""
@@ -127,7 +134,7 @@ class Database:
         if pool is not None:
             try:
                 await asyncio.wait_for(pool.close(), 5.0)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pool.terminate()
 
     async def fetch(self, query: str, *args: object) -> list[Row]:
@@ -142,12 +149,12 @@ class Database:
         """One statement; answers its command tag (`UPDATE 1`)."""
         return await self._run(lambda connection: connection.execute(query, *args))
 
-    async def executemany(self, query: str, args: Sequence[Sequence[object]]) -> None:
+    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None:
         """One statement for each tuple of arguments, in one implicit transaction."""
-        await self._run(lambda connection: connection.executemany(query, args))
+        await self._run(lambda connection: connection.executemany(command, args))
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Queries]:
+    async def transaction(self) -> AsyncGenerator[Queries]:
         """Several statements, one commit. Neither HTTP nor another slice can be called inside.
 
         Raises DatabaseAway, TransactionOpen (transactions do not nest).
@@ -175,6 +182,17 @@ class Database:
             except _AWAY as error:
                 raise _away(error) from error
         raise AssertionError("the loop above returns or raises")
+
+    def _session_settings(self) -> dict[str, str]:
+        return {
+            "application_name": f"rickhouse {self.schema}",
+            "search_path": self.schema,
+            "timezone": "UTC",
+            "jit": "off",
+            "statement_timeout": "8s",
+            "lock_timeout": "4s",
+            "idle_in_transaction_session_timeout": "15s",
+        }
 
     def _acquire(self) -> asyncpg.pool.PoolAcquireContext[Row]:
         if self._pool is None:

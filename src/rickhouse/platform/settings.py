@@ -64,12 +64,16 @@ class DatabaseSettings(Section, frozen=True):
 
 
 class WebSettings(Section, frozen=True):
-    """Where the public API listens, and how much one request may bring."""
+    """Where the public API listens, and how much one request may bring.
+
+    `slices` are those that this process serves; empty for every slice that is not in `remotes`.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8000
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     body_bytes_max: PositiveInt = 262_144
+    slices: tuple[Name, ...] = ()
 
 
 class TokenSettings(Section, frozen=True):
