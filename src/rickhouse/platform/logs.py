@@ -40,6 +40,7 @@ _DEPTH_MAX: Final = 6
 _FRAMES_MAX: Final = 20
 _PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 _STDERR_FD: Final = 2
+_OURS: Final = str(Path(__file__).parents[1])
 
 EventDict = MutableMapping[str, Any]
 
@@ -101,7 +102,9 @@ def log_request(method: str, route: str, status: int, seconds: float, request_id
 def describe(error: BaseException) -> str:
     """An error in one line without personal data: its type, what it may say, and the last place in our own code."""
     says = _safe_text(error)
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if "rickhouse" in frame.filename]
+    places = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_OURS)
+    ]
     at = f" at {_place(places[-1].filename)}:{places[-1].lineno}" if places else ""
     return f"{type(error).__name__}{at}" + (f": {says}" if says else "")
 
