@@ -19,6 +19,26 @@ class NotForSale(Condition, code="not_for_sale", kind=Kind.CONFLICT, title="Not 
     """The variant is a draft, archived, or outside its release window; facts carry `variant_id`, `reason`."""
 
 
+class SkuTaken(Condition, code="sku_taken", kind=Kind.CONFLICT, title="SKU already used"):
+    """Another bottling has this SKU; facts carry `sku`."""
+
+
+class GtinTaken(Condition, code="gtin_taken", kind=Kind.CONFLICT, title="GTIN already used"):
+    """Another bottling has this GTIN; facts carry `gtin`."""
+
+
+class ProductNotReady(Condition, code="product_not_ready", kind=Kind.CONFLICT, title="Not ready for sale"):
+    """The law or the shelf still lacks something before the product may be active; facts carry `missing`."""
+
+
+class StatusRefused(Condition, code="status_refused", kind=Kind.CONFLICT, title="No way to that status"):
+    """A product does not go from its status to the one asked for; facts carry `status`, `allowed`."""
+
+
+class BottlingFixed(Condition, code="bottling_fixed", kind=Kind.CONFLICT, title="Fixed once on sale"):
+    """What identifies a bottling in orders and on shelves cannot change any more; facts carry `field`."""
+
+
 class Offer(msgspec.Struct, frozen=True):
     """A bottling as it is sold at one moment.
 
