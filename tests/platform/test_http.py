@@ -11,7 +11,7 @@ import pytest
 
 from rickhouse.kernel.wire import HttpReply, HttpRequest
 from rickhouse.platform import db
-from rickhouse.platform.http import HttpClient, NoReply, NotSent, close_connections
+from rickhouse.platform.http import HttpClient, NoReply, NotSent, close_clients
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Answer: yes\r\n\r\nhi"
@@ -35,7 +35,7 @@ async def vendor(behave: Behaviour) -> AsyncGenerator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        await close_connections()
+        await close_clients()
         server.close()
         await server.wait_closed()
 
@@ -125,7 +125,7 @@ async def test_refused_connection_is_not_sent_and_tells_no_address() -> None:
     client = HttpClient(f"http://127.0.0.1:{closed_port()}", name="bank", timeout_s=2)
     with pytest.raises(NotSent) as refused:
         await client.send(ASK)
-    await close_connections()
+    await close_clients()
     assert refused.value.vendor == "bank"
     assert str(refused.value) == "bank: no connection (ClientConnectorError)"
     assert refused.value.__suppress_context__
@@ -134,7 +134,7 @@ async def test_refused_connection_is_not_sent_and_tells_no_address() -> None:
 async def test_unknown_host_is_not_sent() -> None:
     with pytest.raises(NotSent):
         await HttpClient("http://bank.invalid", name="bank", timeout_s=2).send(ASK)
-    await close_connections()
+    await close_clients()
 
 
 async def test_slow_answer_is_no_reply_and_leaves_in_time() -> None:
@@ -220,7 +220,7 @@ async def test_retries_repeat_what_was_not_sent_until_the_vendor_is_back() -> No
     server = await asyncio.start_server(handle, "127.0.0.1", port)
     assert (await asking).status == 200
     assert len(seen) == 1
-    await close_connections()
+    await close_clients()
     server.close()
     await server.wait_closed()
 

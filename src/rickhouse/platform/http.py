@@ -165,7 +165,7 @@ def _is_not_the_vendors(error: BaseException) -> bool:
     return not isinstance(error, TransportFailed)
 
 
-async def close_connections() -> None:
+async def close_clients() -> None:
     """Close the running event loop's connections; the next request opens new ones. For shutdown and tests."""
     session = _sessions.pop(asyncio.get_running_loop(), None)
     if session is not None:
