@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import pytest
 
 from rickhouse.platform import schema
 from rickhouse.platform.db import Database, url_for
-from rickhouse.platform.embedded import EmbeddedPostgres, reset, start_embedded
+from rickhouse.platform.embedded import EmbeddedError, EmbeddedPostgres, reset, start_embedded
 
 _SOURCE: Final = Path(__file__).parent.parent / "src" / "rickhouse"
 SLICES: Final = tuple(sorted(path.parent.name for path in _SOURCE.glob("*/contract.py")))
@@ -53,9 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_ROOT_KEY] = Path(given["cluster_root"])
         return
     for left in _TEMPORARY.glob(f"{_ROOT_PREFIX}*"):
-        # A run that was killed could not stop its server.
-        if not psutil.pid_exists(int(left.name.removeprefix(_ROOT_PREFIX).partition("-")[0])):
-            reset(left)
+        # A run that was killed could not stop its server. Another account's is its own affair.
+        runner = left.name.removeprefix(_ROOT_PREFIX).partition("-")[0]
+        if runner.isdecimal() and not psutil.pid_exists(int(runner)) and left.stat().st_uid == os.geteuid():
+            with suppress(EmbeddedError):
+                reset(left)
     config.stash[_ROOT_KEY] = _TEMPORARY / f"{_ROOT_PREFIX}{os.getpid()}"
 
 
