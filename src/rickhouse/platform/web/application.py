@@ -1,0 +1,128 @@
+"""The web application: handlers put together, errors mapped, health, metrics and the reference.
+
+Which slices it serves is decided by `apps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar, Response
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, ControllerRouterHandler
+
+from rickhouse import __version__
+from rickhouse.kernel.errors import Condition, Kind
+from rickhouse.kernel.ids import Id
+from rickhouse.platform.codec import dec_hook, encode_json
+from rickhouse.platform.telemetry import render_metrics
+from rickhouse.platform.tokens import Verifier
+from rickhouse.platform.web import openapi
+from rickhouse.platform.web.edge import Edge
+from rickhouse.platform.web.problems import on_condition, on_crash, on_http_exception
+from rickhouse.platform.web.reference import REFERENCE_CSP, render_reference
+from rickhouse.platform.web.routing import get
+
+Lifecycle = Sequence[Callable[[], Awaitable[object]]]
+Probe = Callable[[], Awaitable[bool]]
+
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class NotReady(Condition, code="not_ready", kind=Kind.UNAVAILABLE, title="Not ready"):
+    """A dependency is away; facts carry `checks`."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`checks` tells of each dependency whether it answers."""
+
+    status: str
+    checks: dict[str, bool]
+
+
+def build(
+    handlers: Sequence[HTTPRouteHandler],
+    *,
+    verifier: Verifier,
+    probes: Mapping[str, Probe],
+    body_bytes_max: int,
+    on_startup: Lifecycle = (),
+    on_shutdown: Lifecycle = (),
+) -> ASGIApp:
+    """An ASGI application that serves `handlers`, health, metrics and the API reference."""
+    everything: list[ControllerRouterHandler] = [*handlers, *_service_routes(probes)]
+    app = Litestar(
+        everything,
+        type_encoders={Id: str},
+        type_decoders=[(_is_id, dec_hook)],
+        plugins=[openapi.IdSchema()],
+        openapi_config=openapi.config("Rickhouse", __version__),
+        exception_handlers={Condition: on_condition, HTTPException: on_http_exception, Exception: on_crash},
+        on_startup=list(on_startup),
+        on_shutdown=list(on_shutdown),
+        request_max_body_size=None,
+        logging_config=None,
+        debug=False,
+    )
+    for route in _reference_routes(app):
+        app.register(route)
+    return Edge(app, verifier=verifier, body_bytes_max=body_bytes_max)
+
+
+def _is_id(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Id)
+
+
+def _reference_routes(app: Litestar) -> list[HTTPRouteHandler]:
+    @cache
+    def document() -> dict[str, Any]:
+        return openapi.document(app)
+
+    @cache
+    def page() -> str:
+        return render_reference(document())
+
+    @get("/openapi.json", scope=None, summary="This API as OpenAPI 3.1", documented=False)
+    async def openapi_json() -> Response[bytes]:
+        return Response(encode_json(document()), media_type="application/json")
+
+    @get("/docs", scope=None, summary="The API reference", documented=False)
+    async def docs() -> Response[str]:
+        return Response(page(), media_type="text/html", headers={"content-security-policy": REFERENCE_CSP})
+
+    return [openapi_json, docs]
+
+
+def _service_routes(probes: Mapping[str, Probe]) -> list[HTTPRouteHandler]:
+    @get(
+        "/health/live",
+        scope=None,
+        summary="Whether the process runs",
+        example=Health(status="live", checks={}),
+    )
+    async def health_live() -> Health:
+        return Health(status="live", checks={})
+
+    @get(
+        "/health/ready",
+        scope=None,
+        summary="Whether the process can serve",
+        description="503 while a dependency is away; traffic should then go elsewhere.",
+        errors=(NotReady,),
+        example=Health(status="ready", checks={"database": True}),
+    )
+    async def health_ready() -> Health:
+        checks = {name: await probe() for name, probe in probes.items()}
+        if not all(checks.values()):
+            raise NotReady("A dependency does not answer; see checks.", checks=dict(checks))
+        return Health(status="ready", checks=checks)
+
+    @get("/metrics", scope=None, summary="Metrics for Prometheus", documented=False)
+    async def metrics() -> Response[bytes]:
+        return Response(render_metrics(), media_type=_METRICS_TYPE)
+
+    return [health_live, health_ready, metrics]

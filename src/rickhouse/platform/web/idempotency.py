@@ -1,0 +1,36 @@
+"""The Idempotency-Key of a POST: who sent it, the key, and a fingerprint of what was asked.
+
+The key lives in the row that the request creates; storing it belongs to the slice.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Annotated, Any
+
+from litestar import Request
+from litestar.params import Parameter
+
+from rickhouse.kernel.idempotency import Keyed
+from rickhouse.platform.codec import encode_json
+from rickhouse.platform.web.caller import caller
+
+IdempotencyKey = Annotated[
+    str,
+    Parameter(
+        header="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+\Z",
+        description="Chosen by the caller, once per intent: the same key and body give the same answer. "
+        "Visible ASCII characters, at most 200.",
+    ),
+]
+
+
+def keyed(request: Request[Any, Any, Any], key: str, data: object) -> Keyed:
+    """The identity of this request. `data` is its decoded body, so that white space and field order do not matter."""
+    digest = blake2b(request.url.path.encode(), digest_size=16)
+    digest.update(b"\0")
+    digest.update(encode_json(data))
+    return Keyed(caller(request).subject, key, digest.digest())
