@@ -21,7 +21,7 @@ class AgeNotProven(Condition, code="age_not_proven", kind=Kind.FORBIDDEN, title=
 
 
 class PaymentDeclined(Condition, code="payment_declined", kind=Kind.DECLINED, title="Payment declined"):
-    """The gateway declined; facts carry `decline_code`. The checkout stays open for another card until its hold ends."""
+    """The gateway declined; facts carry `decline_code`. The checkout is open for another card until its hold ends."""
 
 
 class CheckoutClosed(Condition, code="checkout_closed", kind=Kind.CONFLICT, title="The checkout is closed"):
@@ -77,11 +77,10 @@ class OrderOpened(Event, frozen=True):
 
 
 class OrderMoved(Event, frozen=True):
-    """The order went from one state to another; these events are its timeline."""
+    """The order entered another state; an order's events, in sequence, are its timeline."""
 
     kind = "orders.order_moved"
     order_id: OrderId
-    before: State
     after: State
     cause: str
 

@@ -1,0 +1,451 @@
+"""Checkout: from a basket to a confirmed order. `_run` is the saga; it reads top to bottom and can be run again.
+
+Every step is keyed by the order and idempotent in the slice that owns it. Undoing stands in `cancel.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from rickhouse.catalog.contract import Catalog, Offer
+from rickhouse.compliance.contract import Compliance, Decision
+from rickhouse.customers.contract import AgeProof, Customers, Person
+from rickhouse.inventory.contract import Hold, HoldLine, Inventory
+from rickhouse.kernel.clock import Clock, now
+from rickhouse.kernel.errors import (
+    Condition,
+    CurrencyMismatch,
+    KeyReused,
+    Kind,
+    NotFound,
+    StillRunning,
+    condition_of,
+)
+from rickhouse.kernel.idempotency import Keyed
+from rickhouse.kernel.ids import CheckoutId, CustomerId, OrderId
+from rickhouse.kernel.money import Money
+from rickhouse.orders import sql
+from rickhouse.orders.cancel import CancelService
+from rickhouse.orders.contract import (
+    AgeNotProven,
+    CheckoutClosed,
+    LineRequest,
+    OrderConfirmed,
+    OrderMoved,
+    OrderOpened,
+    PaymentDeclined,
+    SaleForbidden,
+    State,
+    WrongState,
+)
+from rickhouse.orders.model import (
+    Order,
+    Quote,
+    Refusal,
+    key_stays,
+    legal_of,
+    quote,
+    sale_day,
+    sale_of,
+)
+from rickhouse.payments.contract import ATTEMPTS_MAX, Payment, Payments, refuse_card_number
+from rickhouse.platform.db import Database
+from rickhouse.platform.saga import LeaseLost, await_answer, held
+
+_RESOLVE_AGAIN_S: Final = 2.0
+_RETRYABLE: Final = (Kind.UNAVAILABLE,)
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """How this shop checks out.
+
+    `tax_bp` maps an ISO 3166-2 region to basis points of the subtotal; a region without an entry pays no tax.
+    """
+
+    currency: str = "USD"
+    hold_ttl_s: int = 900
+    review_hold_s: int = 86_400
+    lease_s: float = 10.0
+    payment_window_s: int = 30
+    patience_s: float = 8.0
+    shipping_minor: int = 0
+    tax_bp: dict[str, int] = {}
+
+
+class Neighbours(NamedTuple):
+    """The slices that a checkout needs, each behind its contract."""
+
+    catalog: Catalog
+    inventory: Inventory
+    customers: Customers
+    compliance: Compliance
+    payments: Payments
+
+
+class _Pause(Exception):
+    """Completing cannot go on by itself; the order rests in `state` until somebody acts."""
+
+    def __init__(self, state: State, cause: str, *, action_url: str | None = None) -> None:
+        super().__init__(cause)
+        self.state: State = state
+        self.cause = cause
+        self.action_url = action_url
+
+
+class CheckoutService:
+    """Opens checkouts and completes them."""
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        neighbours: Neighbours,
+        cancel: CancelService,
+        terms: Terms,
+        clock: Clock = now,
+    ) -> None:
+        self._db = db
+        self._catalog = neighbours.catalog
+        self._inventory = neighbours.inventory
+        self._customers = neighbours.customers
+        self._compliance = neighbours.compliance
+        self._payments = neighbours.payments
+        self._cancel = cancel
+        self._terms = terms
+        self._clock = clock
+
+    async def open(
+        self, keyed: Keyed, lines: tuple[LineRequest, ...], person: Person, currency: str | None = None
+    ) -> Order:
+        """Fix the prices, keep the bottles aside, ask the law; the checkout is then `open`.
+
+        The same key and body give the same order, also at once. Raises VariantNotFound, NotForSale, CurrencyMismatch,
+        FieldInvalid, PersonInvalid, StockShort, LimitReached, SaleForbidden, KeyReused, StillRunning, Unavailable.
+        """
+        if currency not in (None, self._terms.currency):
+            raise CurrencyMismatch(
+                f"This shop sells in {self._terms.currency}.", currency=self._terms.currency
+            )
+        offers = await self._catalog.offers(tuple(line.variant_id for line in lines), self._clock())
+        order_id = OrderId.new()
+        destination = person.address.region
+        agreed = self._quote(lines, offers, destination)
+        fresh = await sql.open_order(
+            self._db,
+            order_id,
+            keyed=keyed,
+            destination=destination,
+            quote=agreed,
+            lease_s=self._terms.lease_s,
+        )
+        if not fresh:
+            return await self._same_opening(keyed)
+        hold: Hold | None = None
+        try:
+            registered = await self._customers.register(order_id, person)
+            hold = await self._inventory.hold(
+                order_id, registered.customer_id, _hold_lines(lines, offers), self._terms.hold_ttl_s
+            )
+            origins = _origins(hold)
+            decision = await self._compliance.decide(
+                sale_of(
+                    order_id, registered.customer_id, origins, registered.region, agreed.lines, self._today()
+                )
+            )
+            if decision.outcome == "deny":
+                raise _forbidden(decision)
+            return held(
+                await sql.opened(
+                    self._db,
+                    order_id,
+                    1,
+                    registered=registered,
+                    origins=origins,
+                    hold_expires_at=hold.expires_at,
+                    legal=legal_of(decision),
+                    event=OrderOpened(order_id=order_id),
+                )
+            )
+        except LeaseLost:
+            raise
+        except Condition as refusal:
+            await self._refuse_opening(order_id, refusal, hold)
+            raise
+
+    async def complete(self, keyed: Keyed, checkout_id: CheckoutId, token: str) -> Order:
+        """Run the saga with the gateway's payment `token`.
+
+        Answers the order: `confirmed`, or resting in `requires_action`, `review` or (the bank has not answered yet)
+        `completing`. Raises NotFound, PaymentDeclined (still open for another card), SaleForbidden, AgeNotProven,
+        HoldLapsed, CheckoutClosed, CardNumberRefused, KeyReused, StillRunning, Unavailable.
+        """
+        refuse_card_number(token)
+        order_id = OrderId(checkout_id.uuid)
+        claimed = await sql.claim(
+            self._db,
+            order_id,
+            keyed=keyed,
+            token=token,
+            lease_s=self._terms.lease_s,
+            event=OrderMoved(order_id=order_id, after="completing", cause=""),
+            attempts_max=ATTEMPTS_MAX,
+        )
+        if claimed is None:
+            return await self._same_completion(keyed, order_id)
+        return await self.run(claimed)
+
+    async def run(self, order: Order) -> Order:
+        """Take a leased order through the saga to its next rest, and write down how it came out."""
+        try:
+            return await self._run(order)
+        except _Pause as pause:
+            return await self._rest(order, pause)
+        except LeaseLost:
+            raise
+        except PaymentDeclined as declined:
+            await self._reopen(order, declined)
+            raise
+        except Condition as refusal:
+            if refusal.kind in _RETRYABLE:
+                await sql.retry_at(self._db, order.order_id, order.fence, _RESOLVE_AGAIN_S)
+                raise
+            await self._cancel.fail(order, refusal)
+            raise
+
+    async def _run(self, order: Order) -> Order:
+        """Hold → legal decision → age proof → authorise → commit → confirm."""
+        await self._keep_hold(order)
+        await self._decide(order)
+        proof = await self._prove_age(order)
+        payment = await self._authorise(order)
+        await self._inventory.commit(order.order_id)
+        return await self._confirm(order, proof, payment)
+
+    async def _keep_hold(self, order: Order) -> None:
+        """Let the bottles stay aside while the bank thinks."""
+        window = timedelta(seconds=self._terms.payment_window_s)
+        if order.hold_expires_at is None or order.hold_expires_at - self._clock() > window:
+            return
+        hold = await self._inventory.extend(order.order_id, self._terms.payment_window_s)
+        await sql.keep_hold(self._db, order.order_id, order.fence, hold.expires_at)
+
+    async def _decide(self, order: Order) -> None:
+        """The decision of the opening stands for its day; after that the law is asked again."""
+        legal = order.legal
+        if legal is None or legal.day != self._today():
+            decision = await self._compliance.decide(
+                sale_of(
+                    order.order_id,
+                    _customer(order),
+                    order.origins,
+                    order.destination,
+                    order.lines,
+                    self._today(),
+                )
+            )
+            legal = legal_of(decision)
+            await sql.decided(self._db, order.order_id, order.fence, legal)
+            if decision.outcome == "deny":
+                raise _forbidden(decision)
+        if legal.outcome == "review" and not order.cleared:
+            raise _Pause("review", "legal_review")
+
+    async def _prove_age(self, order: Order) -> AgeProof:
+        minimum_age = 0 if order.legal is None else order.legal.minimum_age
+        proof = await self._customers.prove_age(_customer(order), minimum_age)
+        if proof.outcome == "refused":
+            raise AgeNotProven(
+                f"The buyer is not shown to be {minimum_age} or older; the bottles went back on sale.",
+                minimum_age=minimum_age,
+            )
+        if proof.outcome == "review" and not order.cleared:
+            raise _Pause("review", "age_review")
+        return proof
+
+    async def _authorise(self, order: Order) -> Payment:
+        if order.payment_token is None:
+            raise WrongState("No payment is under way.", state=order.state)
+        if order.attempt > 1:
+            await self._payments.undo(order.order_id, keep_attempt=order.attempt)
+        payment = await self._payments.authorise(
+            order.order_id, order.attempt, order.total, order.payment_token
+        )
+        match payment.state:
+            case "authorised" | "captured":
+                return payment
+            case "requires_action":
+                raise _Pause("requires_action", "payment_action", action_url=payment.action_url)
+            case "created" | "unknown":
+                raise _Pause("completing", "payment_unknown")
+            case "declined" | "voided" | "refunded" | "partly_refunded":
+                raise PaymentDeclined(
+                    "The bank declined; pay with another card before the hold ends.",
+                    decline_code=payment.decline_code or payment.state,
+                )
+
+    async def _confirm(self, order: Order, proof: AgeProof, payment: Payment) -> Order:
+        event = OrderConfirmed(
+            order_id=order.order_id,
+            customer_id=_customer(order),
+            payment_id=payment.payment_id,
+            lines=order.lines,
+            total=order.total,
+        )
+        return held(
+            await sql.confirm(
+                self._db,
+                order.order_id,
+                order.fence,
+                payment_id=payment.payment_id,
+                age_proof=proof,
+                event=event,
+            )
+        )
+
+    async def _rest(self, order: Order, pause: _Pause) -> Order:
+        if pause.state == "completing":
+            await sql.retry_at(self._db, order.order_id, order.fence, _RESOLVE_AGAIN_S)
+            return order
+        hold_expires_at = None
+        if pause.state == "review":
+            hold = await self._inventory.extend(order.order_id, self._terms.review_hold_s)
+            hold_expires_at = hold.expires_at
+        return held(
+            await sql.pause(
+                self._db,
+                order.order_id,
+                order.fence,
+                state=pause.state,
+                cause=pause.cause,
+                action_url=pause.action_url,
+                hold_expires_at=hold_expires_at,
+                event=OrderMoved(order_id=order.order_id, after=pause.state, cause=pause.cause),
+            )
+        )
+
+    async def _reopen(self, order: Order, declined: PaymentDeclined) -> None:
+        refusal = Refusal(declined.code, declined.detail, declined.facts)
+        event = OrderMoved(order_id=order.order_id, after="open", cause=declined.code)
+        held(await sql.reopen(self._db, order.order_id, order.fence, refusal=refusal, event=event))
+
+    async def _refuse_opening(self, order_id: OrderId, refusal: Condition, hold: Hold | None) -> None:
+        """Leave nothing aside, and the answer on file where it is the answer for good."""
+        interrupted = refusal.kind in _RETRYABLE
+        if hold is not None and not interrupted:
+            await self._inventory.release(order_id)
+        state: State = "cancelling" if interrupted else "refused"
+        cause = "interrupted" if interrupted else "refused"
+        await sql.refuse_opening(
+            self._db,
+            order_id,
+            1,
+            state=state,
+            cause=cause,
+            refusal=Refusal(refusal.code, refusal.detail, refusal.facts),
+            keep_key=key_stays(refusal.kind),
+            event=OrderMoved(order_id=order_id, after=state, cause=refusal.code),
+        )
+
+    async def _same_opening(self, keyed: Keyed) -> Order:
+        """The answer of the request that came first with this key."""
+
+        async def ask() -> Order | None:
+            order = await sql.find_by_key(self._db, keyed.owner, keyed.key)
+            if order is not None and order.fingerprint != keyed.fingerprint:
+                raise _key_reused()
+            return None if order is None or order.state == "opening" else order
+
+        order = await await_answer(ask, patience_s=self._terms.patience_s)
+        if order is None:
+            raise StillRunning("The first request with this key is still running; ask again in a moment.")
+        if order.refusal is not None and order.state == "refused":
+            raise _again(order.refusal)
+        return order
+
+    async def _same_completion(self, keyed: Keyed, order_id: OrderId) -> Order:
+        """The answer of the request that came first with this key, or why the order cannot be completed."""
+        order = await sql.find(self._db, order_id)
+        if order is None or order.owner != keyed.owner:
+            raise NotFound("There is no such checkout, or it is not yours.")
+        request = await sql.find_request(self._db, order_id, keyed.key)
+        if request is None:
+            raise _not_completable(order)
+        if request.fingerprint != keyed.fingerprint or request.kind != "complete":
+            raise _key_reused()
+
+        async def ask() -> Order | None:
+            asked = await sql.find_request(self._db, order_id, keyed.key)
+            if asked is not None and asked.refusal is not None:
+                raise _again(asked.refusal)
+            found = await sql.find(self._db, order_id)
+            return None if found is None or found.state in ("completing", "cancelling") else found
+
+        answer = await await_answer(ask, patience_s=self._terms.patience_s)
+        if answer is None:
+            raise StillRunning("The first request with this key is still running; ask again in a moment.")
+        return answer
+
+    def _today(self) -> date:
+        return sale_day(self._clock())
+
+    def _quote(self, lines: tuple[LineRequest, ...], offers: tuple[Offer, ...], destination: str) -> Quote:
+        return quote(
+            lines,
+            offers,
+            currency=self._terms.currency,
+            tax_bp=self._terms.tax_bp.get(destination, 0),
+            shipping=Money(self._terms.shipping_minor, self._terms.currency),
+        )
+
+
+def _customer(order: Order) -> CustomerId:
+    if order.customer_id is None:
+        raise WrongState("The checkout was never opened.", state=order.state)
+    return order.customer_id
+
+
+def _hold_lines(lines: tuple[LineRequest, ...], offers: tuple[Offer, ...]) -> tuple[HoldLine, ...]:
+    return tuple(
+        HoldLine(line.variant_id, line.quantity, offer.purchase_limit)
+        for line, offer in zip(lines, offers, strict=True)
+    )
+
+
+def _origins(hold: Hold) -> tuple[str, ...]:
+    return tuple(sorted({allocation.region for allocation in hold.allocations}))
+
+
+def _forbidden(decision: Decision) -> SaleForbidden:
+    against = [reason for reason in decision.reasons if reason.outcome == "deny"]
+    return SaleForbidden(
+        "This sale is not lawful: " + " ".join(reason.detail for reason in against),
+        decision_id=str(decision.decision_id),
+        reasons=[{"code": reason.code, "detail": reason.detail} for reason in against],
+    )
+
+
+def _again(refusal: Refusal) -> Condition:
+    """The stored refusal, as it was first raised."""
+    condition = condition_of(refusal.code, refusal.detail, refusal.facts)
+    return condition or WrongState(refusal.detail, state="refused")
+
+
+def _key_reused() -> KeyReused:
+    return KeyReused(
+        "This Idempotency-Key came before with another request; choose a new key for a new request."
+    )
+
+
+def _not_completable(order: Order) -> Condition:
+    if order.state in ("opening", "completing", "cancelling"):
+        return StillRunning(f"The checkout is {order.state}; ask again in a moment.")
+    if order.state == "open":
+        return CheckoutClosed("Too many payment attempts; open a new checkout.", state=order.state)
+    if order.state == "review":
+        return CheckoutClosed(
+            "A person has to look at this order first; ask for it later.", state=order.state
+        )
+    return CheckoutClosed(f"The checkout is {order.state}.", state=order.state)
