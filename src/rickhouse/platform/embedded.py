@@ -180,6 +180,19 @@ def start_embedded(
         ) from error
 
 
+def find_embedded(root: Path) -> EmbeddedPostgres | None:
+    """The server that runs under `root`; None when none does. Nothing is made or started. Raises EmbeddedError."""
+    root = root.resolve()
+    data_dir = root / "pgdata"
+    if not data_dir.exists():
+        return None
+    try:
+        account = account_for(data_dir)
+        return _find_running(account, bin_dir_for(account, root, _silent), data_dir, _silent)
+    except OSError as error:
+        raise EmbeddedError(sentence(root, error)) from error
+
+
 def reset(root: Path) -> None:
     """Stop the server under `root` and delete `root`; nothing happens when it does not exist.
 
