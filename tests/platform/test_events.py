@@ -120,6 +120,18 @@ async def test_feed_gives_events_as_they_were_recorded(source: Database) -> None
     assert await LogFeed(source).read(read[1].position, 10) == ()
 
 
+async def test_large_events_come_in_smaller_batches_and_none_is_left_out(source: Database) -> None:
+    body = '{"note": "%s"}' % ("x" * 300_000)
+    subjects = [uuid7() for _ in range(3)]
+    for subject in subjects:
+        await source.execute(RECORD, "bar.noted", subject, body)
+    after, batches = START, list[list[UUID]]()
+    while batch := await LogFeed(source).read(after, 10):
+        after = batch[-1].position
+        batches.append([item.subject for item in batch])
+    assert batches == [[subject] for subject in subjects]
+
+
 async def test_log_is_append_only(source: Database) -> None:
     await record(source, poured())
     for statement in ("update events set kind = 'a.b'", "delete from events", "truncate events"):

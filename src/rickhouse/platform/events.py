@@ -31,6 +31,9 @@ ATTEMPTS_WHILE_AWAY_MAX: Final = 20
 _FIRST_RETRY_S: Final = 0.5
 _LONGEST_RETRY_S: Final = 60.0
 _READ_MAX: Final = 1000
+_READ_BYTES_MAX: Final = 512 * 1024
+"""Of bodies in one read, so that a batch fits into one reply between processes."""
+
 
 Handler = Callable[[Queries, Any, Recorded], Awaitable[object]]
 """Keeps the effect of one event in the given transaction: `async def (queries, event, recorded)`."""
@@ -122,7 +125,8 @@ class Feed(Protocol):
     """A slice's log as another slice reads it, in this process or through `rpc`."""
 
     async def read(self, after: Position, limit: int) -> tuple[Recorded, ...]:
-        """At most `limit` events (1000 at the very most) that follow `after`, in their order, none left out."""
+        """At most `limit` events that follow `after`, in their order, none left out; fewer where they are many or large,
+        none only at the end."""
         ...
 
 
@@ -163,7 +167,15 @@ class LogFeed:
     async def read(self, after: Position, limit: int) -> tuple[Recorded, ...]:
         """See Feed. Raises DatabaseAway."""
         rows = await self._db.fetch(READ_LOG, str(after.xid), after.seq, min(limit, _READ_MAX))
-        return tuple([_recorded(row) for row in rows])
+        read: list[Recorded] = []
+        size_bytes = 0
+        for row in rows:
+            recorded = _recorded(row)
+            size_bytes += len(recorded.body)
+            if read and size_bytes > _READ_BYTES_MAX:
+                break
+            read.append(recorded)
+        return tuple(read)
 
 
 class Subscriber:
