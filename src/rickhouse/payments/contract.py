@@ -176,6 +176,6 @@ class Payments(Protocol):
         """
         ...
 
-    async def list_attempts(self, order_id: OrderId) -> tuple[Payment, ...]:
+    async def attempts_of(self, order_id: OrderId) -> tuple[Payment, ...]:
         """Every attempt of the order, first to last (few: an order allows at most 20)."""
         ...
