@@ -30,6 +30,23 @@ class HoldConflict(
     """The order already holds other lines, or its hold has been released or committed."""
 
 
+class WarehouseNotFound(
+    Condition, code="warehouse_not_found", kind=Kind.UNPROCESSABLE, title="No such warehouse"
+):
+    """Stock was to be moved in a warehouse that does not exist; facts carry `warehouse_id`."""
+
+
+class WarehouseNameTaken(
+    Condition, code="warehouse_name_taken", kind=Kind.CONFLICT, title="Warehouse name taken"
+):
+    """Another warehouse has this name; facts carry `name`."""
+
+
+class TooFewBottles(Condition, code="too_few_bottles", kind=Kind.CONFLICT, title="Too few bottles"):
+    """Fewer bottles stand free (or in quarantine) than were to be moved. Facts carry `variant_id`, `warehouse_id`,
+    `on_hand`, `held`, `quarantined`, `free`. Nothing was moved."""
+
+
 class HoldLine(msgspec.Struct, frozen=True):
     """What to hold: `quantity` bottles, at most `limit_per_customer` over all of one customer's live and sold holds."""
 
@@ -47,7 +64,8 @@ class Allocation(msgspec.Struct, frozen=True):
     quantity: int
 
 
-HoldState = Literal["held", "committed", "released", "expired"]
+HoldState = Literal["held", "committed"]
+"""What a hold is while its bottles are kept; one that was released or ran out keeps none, and is not shown."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -110,8 +128,8 @@ class Inventory(Protocol):
     async def hold(
         self, order_id: OrderId, customer_id: CustomerId, lines: tuple[HoldLine, ...], ttl_s: int
     ) -> Hold:
-        """Keep every line aside for `ttl_s` seconds, all or nothing; one warehouse if one can fill the order, else split
-        by warehouse priority. Lines of the same variant count together.
+        """Keep every line aside for `ttl_s` seconds, all or nothing; one warehouse if one can fill the order, else
+        split by warehouse priority. Lines of the same variant count together.
 
         An order that already holds the same lines keeps its bottles and its expiry. A lapsed hold is placed anew.
         Raises StockShort, LimitReached, HoldConflict.
@@ -119,7 +137,10 @@ class Inventory(Protocol):
         ...
 
     async def extend(self, order_id: OrderId, ttl_s: int) -> Hold:
-        """Let a live hold end no earlier than `ttl_s` seconds from now. Raises HoldLapsed."""
+        """Let a live hold end no earlier than `ttl_s` seconds from now; a committed one has no end and stays so.
+
+        Raises HoldLapsed.
+        """
         ...
 
     async def commit(self, order_id: OrderId) -> Hold:
