@@ -1,0 +1,31 @@
+"""The job worker: everything that the slices do by themselves. What that is belongs to their `handlers.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from rickhouse.apps.compose import compose
+from rickhouse.platform.settings import Settings
+
+
+async def work(settings: Settings) -> None:
+    """Run every slice's jobs until SIGTERM or SIGINT; what is under way is finished first."""
+    house = compose(settings, settings.web.slices)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await house.open()
+    running = [asyncio.create_task(worker.run()) for worker in house.workers]
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait((waiting, *running), return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiting}:
+            task.result()
+    finally:
+        for worker in house.workers:
+            await worker.stop()
+        await asyncio.gather(*running, return_exceptions=True)
+        waiting.cancel()
+        await house.close()
