@@ -23,7 +23,7 @@ def dec_hook(kind: type, value: object) -> object:
     """What msgspec cannot read by itself. ValueError becomes a validation error that names the field."""
     if issubclass(kind, Id):
         if not isinstance(value, str):
-            raise ValueError(f"expected text such as {kind.prefix}_…")
+            raise ValueError(f"expected text such as {kind.prefix}_…")  # noqa: TRY004  # msgspec wants ValueError
         return kind.parse(value)
     raise NotImplementedError(f"{kind.__name__} has no wire form")
 
@@ -39,12 +39,12 @@ encode_msgpack = _msgpack_encoder.encode
 
 
 @cache
-def _json_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+def _json_decoder(kind: object) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, dec_hook=dec_hook)
 
 
 @cache
-def _msgpack_decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+def _msgpack_decoder(kind: object) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(kind, dec_hook=dec_hook)
 
 
@@ -60,6 +60,6 @@ def decode_msgpack(data: bytes, kind: type[Value]) -> Value:
     return result
 
 
-def to_builtins(value: object) -> Any:
+def to_builtins(value: object) -> object:
     """The value as plain lists, dicts, text and numbers, as its JSON would be."""
     return msgspec.to_builtins(value, enc_hook=enc_hook, str_keys=True)

@@ -138,6 +138,13 @@ class Database:
             except TimeoutError:
                 pool.terminate()
 
+    async def answers(self) -> bool:
+        """Whether the server takes statements now."""
+        try:
+            return await self.fetchrow("select 1") is not None
+        except DatabaseAway:
+            return False
+
     async def fetch(self, query: str, *args: object) -> list[Row]:
         """Every row of one statement."""
         return await self._run(lambda connection: connection.fetch(query, *args))

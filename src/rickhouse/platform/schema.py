@@ -16,6 +16,7 @@ import asyncpg
 import msgspec
 
 from rickhouse.kernel.errors import Condition, Kind
+from rickhouse.platform.db import DatabaseAway
 
 PLATFORM_PACKAGE: Final = "rickhouse.platform"
 _LOCK_KEY: Final = 7_234_015_518
@@ -44,6 +45,26 @@ class Status(msgspec.Struct, frozen=True):
     slice: str
     applied: tuple[str, ...]
     pending: tuple[str, ...]
+
+
+class ServerFacts(msgspec.Struct, frozen=True):
+    """A PostgreSQL server. `version` is its major version; `durable`, whether a commit survives a power cut."""
+
+    version: int
+    durable: bool
+
+
+async def server_facts(admin_url: str) -> ServerFacts:
+    """What kind of server answers at `admin_url`."""
+    connection = await _connect(admin_url)
+    try:
+        rows = await connection.fetch(
+            "select current_setting('server_version_num')::int / 10000 as version, "
+            "current_setting('fsync') = 'on' and current_setting('synchronous_commit') <> 'off' as durable"
+        )
+    finally:
+        await connection.close()
+    return ServerFacts(rows[0]["version"], rows[0]["durable"])
 
 
 def role_of(slice_name: str) -> str:
@@ -76,7 +97,7 @@ def _read(package: str, label: str) -> tuple[Migration, ...]:
 
 async def ensure_database(admin_url: str, name: str) -> bool:
     """Create the database `name` when it is missing; answers whether it was made. `admin_url` names another one."""
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(admin_url)
+    connection = await _connect(admin_url)
     try:
         if await connection.fetchval("select 1 from pg_database where datname = $1", name):
             return False
@@ -101,7 +122,7 @@ async def migrate(
     `admin_url` is a role that may create roles and schemas in the database it names. Raises MigrationRefused when an
     applied file has been changed since.
     """
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(admin_url)
+    connection = await _connect(admin_url)
     applied = 0
     try:
         await connection.execute("select pg_advisory_lock($1)", _LOCK_KEY)
@@ -118,7 +139,7 @@ async def migrate(
 
 async def status(admin_url: str, slices: Sequence[str]) -> tuple[Status, ...]:
     """What stands and what waits, per slice. Raises MigrationRefused as `migrate` does."""
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(admin_url)
+    connection = await _connect(admin_url)
     try:
         found: list[Status] = []
         for slice_name in slices:
@@ -132,6 +153,13 @@ async def status(admin_url: str, slices: Sequence[str]) -> tuple[Status, ...]:
         return tuple(found)
     finally:
         await connection.close()
+
+
+async def _connect(admin_url: str) -> asyncpg.Connection[asyncpg.Record]:
+    try:
+        return await asyncpg.connect(admin_url, timeout=10)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseAway(f"The database server cannot be used: {error}.") from error
 
 
 async def _prepare(
