@@ -112,13 +112,17 @@ class CustomerSettings(Section, frozen=True):
 class ComplianceSettings(Section, frozen=True):
     """`pack` is a rule pack's file, empty for the one that is shipped.
 
-    `permits` gives the seller's permit number per region; `outbound_attested` lists the regions whose conditions for
-    shipments out of the seller's own state somebody has checked and answers for.
+    `permits` gives the number of the seller's permit per region, his own licence for his own state. `outbound_attested`
+    lists the origins of which somebody has checked that their law lets spirits out to other states;
+    `products_attested` the destinations whose conditions on products (such as being made by the shipper itself) every
+    product on sale meets. `transit_days` is how long a parcel takes at most: the law must allow its arrival too.
     """
 
     pack: str = ""
-    permits: dict[str, str] = field(default_factory=dict[str, str])
-    outbound_attested: tuple[str, ...] = ()
+    permits: dict[Region, str] = field(default_factory=dict[str, str])
+    outbound_attested: tuple[Region, ...] = ()
+    products_attested: tuple[Region, ...] = ()
+    transit_days: Annotated[int, Meta(ge=1, le=60)] = 7
 
 
 class OrderSettings(Section, frozen=True):
