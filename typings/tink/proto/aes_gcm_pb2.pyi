@@ -1,0 +1,3 @@
+class AesGcmKey:
+    def __init__(self, *, key_value: bytes) -> None: ...
+    def SerializeToString(self) -> bytes: ...  # noqa: N802  the library's name
