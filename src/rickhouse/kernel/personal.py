@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -12,3 +14,7 @@ class Personal(msgspec.Struct, frozen=True, kw_only=True):
         return f"{type(self).__name__}(…)"
 
     __str__ = __repr__
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Nothing: msgspec's own would hand every field to tracebacks and consoles that print by `rich`."""
+        return []

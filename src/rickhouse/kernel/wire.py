@@ -6,17 +6,26 @@ import msgspec
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """What to send. `path` is relative to the client's base URL and begins with a slash; `body` is bytes as sent."""
+    """What to send. `path` is relative to the client's base URL and begins with a slash; `body` is bytes as sent.
+
+    Its `repr` shows neither query, headers nor body: they carry people's data and secrets.
+    """
 
     method: str
     path: str
     headers: dict[str, str] = {}
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"HttpRequest({self.method} {self.path.partition('?')[0]}, {len(self.body)} bytes)"
+
 
 class HttpReply(msgspec.Struct, frozen=True):
-    """What came back; header names are in lower case."""
+    """What came back; header names are in lower case. Its `repr` shows neither headers nor body."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpReply({self.status}, {len(self.body)} bytes)"
