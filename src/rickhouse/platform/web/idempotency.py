@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Annotated, Any
 
 from litestar import Request
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.platform.codec import encode_json
@@ -17,8 +17,8 @@ from rickhouse.platform.web.caller import caller
 
 IdempotencyKey = Annotated[
     str,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         min_length=1,
         max_length=200,
         pattern=r"^[!-~]+\Z",

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from rickhouse.kernel.errors import Condition, Kind, VersionStale
 
 IfMatch = Annotated[
     str | None,
-    Parameter(
-        header="If-Match",
+    HeaderParameter(
+        name="If-Match",
         max_length=200,
         description="The ETag that was read before changing; required, so that nobody's change is lost.",
     ),
 ]
 IfNoneMatch = Annotated[
     str | None,
-    Parameter(
-        header="If-None-Match",
+    HeaderParameter(
+        name="If-None-Match",
         max_length=2_000,
         description="ETag of the copy at hand; 304 if it still holds.",
     ),

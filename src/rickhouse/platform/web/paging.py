@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from rickhouse.kernel.errors import FieldInvalid
 from rickhouse.platform.codec import decode_json, encode_json
@@ -16,13 +16,13 @@ Key = TypeVar("Key")
 
 Cursor = Annotated[
     str | None,
-    Parameter(
-        query="cursor",
+    QueryParameter(
+        name="cursor",
         max_length=500,
         description="`next_cursor` of the page before; none for the first page.",
     ),
 ]
-Limit = Annotated[int, Parameter(query="limit", ge=1, le=100, description="How many items at the most.")]
+Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=100, description="How many items at the most.")]
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
