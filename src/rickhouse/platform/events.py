@@ -125,7 +125,7 @@ class Feed(Protocol):
     """A slice's log as another slice reads it, in this process or through `rpc`."""
 
     async def read(self, after: Position, limit: int) -> tuple[Recorded, ...]:
-        """At most `limit` events that follow `after`, in their order, none left out; fewer where they are many or large,
+        """At most `limit` events that follow `after`, in order and none left out: fewer where they are many or large,
         none only at the end."""
         ...
 
