@@ -30,7 +30,9 @@ from rickhouse.kernel.errors import (
 )
 from rickhouse.platform.codec import to_builtins
 from rickhouse.platform.db import DatabaseAway
+from rickhouse.platform.tokens import TokenExpired, TokenInvalid
 from rickhouse.platform.web.caller import Unauthenticated, hold_to_scope
+from rickhouse.platform.web.edge import BodyTooLarge
 from rickhouse.platform.web.matching import MatchRequired
 from rickhouse.platform.web.problems import PROBLEM_JSON, STATUS, Problem, type_of
 
@@ -94,16 +96,16 @@ def _options(method: str, path: str, scope: str | None, summary: str, more: More
     errors = more.get("errors", ())
     conditions: list[type[Condition]] = [RequestInvalid, FieldInvalid, DatabaseAway, Unavailable, *errors]
     if scope is not None:
-        conditions += [Unauthenticated, Forbidden]
+        conditions += [Unauthenticated, TokenInvalid, TokenExpired, Forbidden]
     if "{" in path:
         conditions.append(NotFound)
     if method == "POST" and more.get("keyed", True):
         conditions += [KeyReused, StillRunning]
     if method == "PATCH":
         conditions += [VersionStale, MatchRequired]
-    responses: dict[int, ResponseSpec] = _problems(conditions)
-    if method in ("POST", "PATCH"):
-        responses[413] = ResponseSpec(Problem, description="The body is too large.", media_type=PROBLEM_JSON)
+    if method != "GET":
+        conditions.append(BodyTooLarge)
+    responses = _problems(conditions)
     for status, shown in more.get("also", {}).items():
         responses[status] = _also(status, shown)
     return {
@@ -112,7 +114,7 @@ def _options(method: str, path: str, scope: str | None, summary: str, more: More
         "summary": summary,
         "description": more.get("description"),
         "responses": responses,
-        "security": [{"bearer": []}] if scope is not None else [],
+        "security": [{"bearer": [scope]}] if scope is not None else [],
         "tags": [path.split("/")[2]] if path.startswith("/v1/") else ["service"],
         "include_in_schema": more.get("documented", True),
     }
