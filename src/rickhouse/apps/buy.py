@@ -12,6 +12,8 @@ from uuid import uuid4
 
 import aiohttp
 
+from rickhouse.apps.refusals import Told
+
 Say = Callable[[str], None]
 Json = dict[str, Any]
 
@@ -33,7 +35,7 @@ BUYER: Final[Json] = {
 }
 
 
-class PurchaseFailed(Exception):
+class PurchaseFailed(Told):
     """The API refused a step; the message is its own explanation."""
 
 
@@ -129,8 +131,11 @@ class Shop:
         )
 
     async def _stock(self, session: aiohttp.ClientSession, variant_id: str) -> int:
+        """Bottles that can be sold: free ones in the warehouses that orders are filled from."""
+        houses = await self._call(session, "GET", "/v1/warehouses", self._office_token)
+        selling = {house["warehouse_id"] for house in houses["items"] if house["sells"]}
         page = await self._call(session, "GET", f"/v1/stock?variant_id={variant_id}", self._office_token)
-        return sum(item["available"] for item in page["items"])
+        return sum(shelf["free"] for shelf in page["items"] if shelf["warehouse_id"] in selling)
 
     async def _call(
         self, session: aiohttp.ClientSession, method: str, path: str, token: str, body: Json | None = None

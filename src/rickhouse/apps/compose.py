@@ -41,6 +41,7 @@ from rickhouse.payments.contract import Payments
 from rickhouse.payments.port import Gateway
 from rickhouse.payments.providers.sandbox.client import SandboxGateway
 from rickhouse.payments.service import PaymentsService
+from rickhouse.platform.cache import Cache
 from rickhouse.platform.http import HttpClient
 from rickhouse.platform.keyfile import KeyFile
 from rickhouse.platform.settings import Settings, SettingsError
@@ -88,7 +89,12 @@ class _Bound:
         house = self._house
         if not house.serves("catalog"):
             return house.remote(Catalog, "catalog")
-        service = CatalogService(house.database("catalog"), currency=self._settings.orders.currency)
+        cache = Cache(self._settings.cache.url)
+        service = CatalogService(
+            house.database("catalog"), currency=self._settings.orders.currency, cache=cache
+        )
+        house.on_open.append(service.open)
+        house.on_close += [service.close, cache.close]
         house.room("catalog", catalog_routes.routes(service))
         return house.offer(Catalog, "catalog", service)
 
@@ -114,6 +120,7 @@ class _Bound:
             house.database("customers"),
             keys=KeyFile.load(own_file(self._settings, self._settings.customer_key_file)),
             bureau=_chosen(BUREAUS, "customers.bureau", self._settings.customers.bureau)(self._settings),
+            proof_days=self._settings.customers.proof_days,
         )
         house.room("customers", customers_routes.routes(service))
         return house.offer(Customers, "customers", service)
@@ -131,6 +138,8 @@ class _Bound:
             pack=load_pack(Path(settings.pack) if settings.pack else None),
             permits=settings.permits,
             outbound_attested=settings.outbound_attested,
+            products_attested=settings.products_attested,
+            transit_days=settings.transit_days,
         )
         house.room("compliance", compliance_routes.routes(service))
         return house.offer(Compliance, "compliance", service)

@@ -8,20 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from litestar.handlers import HTTPRouteHandler
 
 from rickhouse.apps.databases import SLICES, database_of
 from rickhouse.platform.db import Database
 from rickhouse.platform.embedded import claim_data_root
-from rickhouse.platform.events import Feed, LogFeed, Subscriber, Subscription
+from rickhouse.platform.events import Feed, LogFeed, Subscription
 from rickhouse.platform.http import HttpClient, close_clients
 from rickhouse.platform.jobs import Periodic
 from rickhouse.platform.rpc import rpc_client, rpc_routes
 from rickhouse.platform.settings import Settings, SettingsError
 from rickhouse.platform.tokens import TokenKey
-from rickhouse.platform.worker import Worker
 
 Contract = TypeVar("Contract")
 Step = Callable[[], Awaitable[object]]
@@ -41,6 +40,14 @@ def own_file(settings: Settings, path: Path) -> Path:
     return path
 
 
+class Room(NamedTuple):
+    """What one slice does by itself. The job worker runs it; a web server does not."""
+
+    database: Database
+    periodics: tuple[Periodic, ...]
+    subscriptions: tuple[Subscription, ...]
+
+
 class House:
     """The slices that this process serves, each behind its contract, and what they bring: routes, jobs, databases."""
 
@@ -49,7 +56,7 @@ class House:
         self.served = tuple(served)
         self.tokens = token_key(settings)
         self.handlers: list[HTTPRouteHandler] = []
-        self.workers: list[Worker] = []
+        self.rooms: list[Room] = []
         self.databases: dict[str, Database] = {}
         self.on_open: list[Step] = []
         self.on_close: list[Step] = []
@@ -90,15 +97,8 @@ class House:
         subscriptions: Iterable[Subscription] = (),
     ) -> None:
         """Take in what a served slice brings."""
-        database = self.database(slice_name)
         self.handlers.extend(handlers)
-        self.workers.append(
-            Worker(
-                database,
-                periodics=tuple(periodics),
-                subscribers=[Subscriber(database, subscription) for subscription in subscriptions],
-            )
-        )
+        self.rooms.append(Room(self.database(slice_name), tuple(periodics), tuple(subscriptions)))
 
     def offer(self, contract: type[Contract], slice_name: str, service: Contract) -> Contract:
         """Open a slice's contract, and its event log, to the other processes of a divided house."""

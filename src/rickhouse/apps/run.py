@@ -22,9 +22,10 @@ from rickhouse.apps.buy import Shop
 from rickhouse.apps.compose import compose
 from rickhouse.apps.databases import EMBEDDED_DATABASE, SLICES, Report, bring_up_to_date, embedded
 from rickhouse.apps.house import token_key
+from rickhouse.apps.ports import require_free_port
+from rickhouse.apps.refusals import Told
 from rickhouse.apps.scopes import OFFICE_SCOPES, SHOP_SCOPES
 from rickhouse.apps.seed.load import seed
-from rickhouse.apps.serve import require_free_port
 from rickhouse.platform.codec import encode_json
 from rickhouse.platform.embedded import claim_data_root
 from rickhouse.platform.settings import Settings, load_settings
@@ -38,7 +39,7 @@ DEMO_PERMITS: Final = {"US-ND": "DEMONSTRATION"}
 """The seeded distillery's own licence; a real one names its permits in `compliance.permits`."""
 
 
-class StartFailed(Exception):
+class StartFailed(Told):
     """A part did not come up; the message says which, and what to do."""
 
 

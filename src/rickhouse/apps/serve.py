@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
@@ -12,14 +10,11 @@ from granian.server import Server
 from litestar.types import ASGIApp
 
 from rickhouse.apps.compose import compose
+from rickhouse.apps.ports import require_free_port
 from rickhouse.platform.codec import encode_json
 from rickhouse.platform.logs import configure_logging
 from rickhouse.platform.settings import Settings, load_settings
 from rickhouse.platform.web.application import build
-
-
-class PortTaken(Exception):
-    """Something else listens where we were told to; the message says what to do."""
 
 
 def application() -> ASGIApp:
@@ -55,19 +50,3 @@ def serve(settings: Settings) -> None:
         workers_kill_timeout=15,
         log_level=LogLevels.warning,
     ).serve()
-
-
-def require_free_port(host: str, port: int) -> None:
-    """Raises PortTaken when nothing can listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortTaken(
-                    f"Port {port} on {host} is taken: stop what listens there, or choose another with "
-                    f"RICKHOUSE_WEB__PORT."
-                ) from error
-            raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error

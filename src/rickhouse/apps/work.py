@@ -6,7 +6,9 @@ import asyncio
 import signal
 
 from rickhouse.apps.compose import compose
+from rickhouse.platform.events import Subscriber
 from rickhouse.platform.settings import Settings
+from rickhouse.platform.worker import Worker
 
 
 async def work(settings: Settings) -> None:
@@ -17,14 +19,22 @@ async def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await house.open()
-    running = [asyncio.create_task(worker.run()) for worker in house.workers]
+    workers = [
+        Worker(
+            room.database,
+            periodics=room.periodics,
+            subscribers=[Subscriber(room.database, subscription) for subscription in room.subscriptions],
+        )
+        for room in house.rooms
+    ]
+    running = [asyncio.create_task(worker.run()) for worker in workers]
     waiting = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait((waiting, *running), return_when=asyncio.FIRST_COMPLETED)
         for task in done - {waiting}:
             task.result()
     finally:
-        for worker in house.workers:
+        for worker in workers:
             await worker.stop()
         await asyncio.gather(*running, return_exceptions=True)
         waiting.cancel()
