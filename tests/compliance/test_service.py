@@ -16,7 +16,7 @@ from rickhouse.compliance import sql
 from rickhouse.compliance.contract import DecisionLine, PackInvalid, Sale
 from rickhouse.compliance.facts import AgeAnswer, Seller
 from rickhouse.compliance.pack import Pack
-from rickhouse.compliance.service import SANDBOX_PERMITS, ComplianceService
+from rickhouse.compliance.service import ComplianceService
 from rickhouse.customers.contract import CustomerForgotten, Customers
 from rickhouse.kernel.errors import NotFound
 from rickhouse.kernel.ids import CustomerId, DecisionId, VariantId
@@ -266,9 +266,7 @@ async def test_nothing_that_was_decided_can_be_changed_or_deleted(
     assert await stored(db, asked) == 1
 
 
-async def test_the_sandbox_sells_in_north_dakota_and_nowhere_else(db: Database, ages: Ages) -> None:
-    law = lawyer(db, ages, seller=Seller(permits=SANDBOX_PERMITS))
-
+def test_the_lanes_are_those_of_the_seller(law: ComplianceService) -> None:
     lanes = law.lanes("US-ND", WHISKEY, DAY)
 
     assert [lane.destination for lane in lanes if lane.outcome != "deny"] == ["US-ND"]

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
 from rickhouse.compliance.contract import DecisionLine, PackInvalid
 from rickhouse.compliance.model import DecisionRecord
@@ -31,20 +31,20 @@ _NO_VARIANT: Final = VariantId(UUID(int=0))
 
 Origin = Annotated[
     str,
-    Parameter(
-        query="origin",
+    QueryParameter(
+        name="origin",
         min_length=1,
         max_length=6,
         description="Where the bottle would come from, ISO 3166-2.",
     ),
 ]
 SpiritClass = Annotated[
-    str, Parameter(query="spirit_class", max_length=40, description="A class of the catalogue.")
+    str, QueryParameter(name="spirit_class", max_length=40, description="A class of the catalogue.")
 ]
-AbvBp = Annotated[int, Parameter(query="abv_bp", ge=1, le=ABV_BP_MAX, description="4500 is 45 % ABV.")]
-SizeMl = Annotated[int, Parameter(query="size_ml", ge=1, le=100_000, description="Net contents.")]
+AbvBp = Annotated[int, QueryParameter(name="abv_bp", ge=1, le=ABV_BP_MAX, description="4500 is 45 % ABV.")]
+SizeMl = Annotated[int, QueryParameter(name="size_ml", ge=1, le=100_000, description="Net contents.")]
 OrderDay = Annotated[
-    date | None, Parameter(query="day", description="Day of the order; today, if it is not given.")
+    date | None, QueryParameter(name="day", description="Day of the order; today, if it is not given.")
 ]
 
 
@@ -60,7 +60,7 @@ def _decision_routes(service: ComplianceService) -> list[HTTPRouteHandler]:
         summary="Read a legal decision with all that it rests on",
         example=DECISION_EXAMPLE,
     )
-    async def get_decision(decision_id: DecisionId) -> DecisionRecord:
+    async def get_decision(decision_id: FromPath[DecisionId]) -> DecisionRecord:
         return await service.get_decision(decision_id)
 
     @post(
@@ -73,7 +73,7 @@ def _decision_routes(service: ComplianceService) -> list[HTTPRouteHandler]:
         errors=(PackInvalid,),
         example=REPLAY_EXAMPLE,
     )
-    async def replay_decision(decision_id: DecisionId) -> Replay:
+    async def replay_decision(decision_id: FromPath[DecisionId]) -> Replay:
         record = await service.get_decision(decision_id)
         return replay_of(record.decision, await service.replay(decision_id))
 

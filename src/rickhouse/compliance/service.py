@@ -33,12 +33,6 @@ from rickhouse.kernel.ids import DecisionId
 from rickhouse.platform.codec import encode_json
 from rickhouse.platform.db import Database
 
-SANDBOX_PERMITS: Final[Mapping[str, str]] = {"US-ND": "SANDBOX"}
-"""What the demonstration's distillery in North Dakota has on file: its own licence, and no permit of another state.
-
-For a shop that moves no real money. A real one has the numbers of its own permits in its settings, or sells nothing.
-"""
-
 _KEEP_ATTEMPTS_MAX: Final = 3
 
 
