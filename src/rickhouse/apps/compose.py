@@ -140,8 +140,6 @@ class _Bound:
             outbound_attested=settings.outbound_attested,
             products_attested=settings.products_attested,
             transit_days=settings.transit_days,
-            products_attested=settings.products_attested,
-            transit_days=settings.transit_days,
         )
         house.room("compliance", compliance_routes.routes(service))
         return house.offer(Compliance, "compliance", service)
