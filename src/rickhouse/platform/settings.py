@@ -101,12 +101,14 @@ class PaymentSettings(Section, frozen=True):
 class CustomerSettings(Section, frozen=True):
     """`key_file` wraps each person's data key; empty for `keys/customers.json` in the data directory.
 
-    `bureau` is who proves an age, and `bureau_url` where the sandbox's simulator listens.
+    `bureau` is who proves an age, and `bureau_url` where the sandbox's simulator listens. A proof counts for
+    `proof_days`.
     """
 
     key_file: str = ""
     bureau: Name = "sandbox"
     bureau_url: HttpUrl = "http://127.0.0.1:8091"
+    proof_days: PositiveInt = 365
 
 
 class ComplianceSettings(Section, frozen=True):

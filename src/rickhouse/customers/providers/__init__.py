@@ -1,0 +1,1 @@
+"""Age bureaus. Which one is asked is decided by `apps`."""

@@ -1,0 +1,1 @@
+"""The bureau simulator, `rickhouse simulate bureau`."""
