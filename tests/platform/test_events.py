@@ -344,6 +344,7 @@ async def test_poison_is_parked_and_the_rest_go_on(source: Database, reader: Dat
     assert "Ada" not in parked.error
     assert await list_parked(reader, "orders.bar") == (parked,)
     assert await list_parked(reader, "orders.other") == ()
+    assert await list_parked(reader, after=parked) == ()
 
 
 async def test_event_that_no_longer_decodes_is_parked(source: Database, reader: Database) -> None:

@@ -61,6 +61,7 @@ async def test_only_what_was_given_up_can_be_tried_again(db: Database) -> None:
     await db.execute("update pgqueuer set status = 'failed', attempts = 7")
     [given_up] = await list_given_up(db)
     assert (given_up.job_id, given_up.task, given_up.attempts, given_up.error) == (job_id, "mail", 8, "")
+    assert await list_given_up(db, after=job_id) == ()
     await try_again(db, job_id)
     assert [job["status"] for job in await queued(db)] == ["queued"]
     assert await list_given_up(db) == ()

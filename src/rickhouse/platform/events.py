@@ -102,9 +102,9 @@ select name from moved
 LIST_PARKED: Final = """
 select subscription, xid, seq, kind, subject, body::text as body, at, error, parked_at
 from parked_events
-where $1::text is null or subscription = $1
+where ($1::text is null or subscription = $1) and (subscription, xid, seq) > ($2, $3::bigint, $4::bigint)
 order by subscription, xid, seq
-limit $2
+limit $5
 """
 
 LOCK_PARKED: Final = """
@@ -290,9 +290,14 @@ async def replay(db: Database, name: str, from_position: Position = START) -> No
         raise NotFound(f"There is no subscription {name!r} here.")
 
 
-async def list_parked(db: Database, name: str | None = None, limit: int = 100) -> tuple[Parked, ...]:
-    """The parked events of one subscription, or of all in this database, in the order of their logs."""
-    rows = await db.fetch(LIST_PARKED, name, limit)
+async def list_parked(
+    db: Database, name: str | None = None, *, after: Parked | None = None, limit: int = 100
+) -> tuple[Parked, ...]:
+    """The parked events of one subscription, or of all in this database; `after` is the last one of the page before."""
+    cursor = ("", 0, 0)
+    if after is not None:
+        cursor = (after.subscription, after.recorded.position.xid, after.recorded.position.seq)
+    rows = await db.fetch(LIST_PARKED, name, *cursor, limit)
     return tuple(Parked(row["subscription"], _recorded(row), row["error"], row["parked_at"]) for row in rows)
 
 

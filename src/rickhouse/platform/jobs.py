@@ -35,9 +35,9 @@ left join lateral (
     select traceback ->> 'exception_message' as error from pgqueuer_log
     where job_id = job.id and traceback is not null order by created desc, id desc limit 1
 ) failure on true
-where job.status = 'failed'
+where job.status = 'failed' and job.id > $1
 order by job.id
-limit $1
+limit $2
 """
 
 TRY_AGAIN: Final = """
@@ -102,9 +102,9 @@ async def enqueue(
     return None if row is None else row["id"]
 
 
-async def list_given_up(queries: Queries, limit: int = 100) -> tuple[GivenUp, ...]:
-    """The jobs that failed too often, oldest first."""
-    rows = await queries.fetch(LIST_GIVEN_UP, limit)
+async def list_given_up(queries: Queries, *, after: int = 0, limit: int = 100) -> tuple[GivenUp, ...]:
+    """The jobs that failed too often, oldest first; `after` is the number of the last one of the page before."""
+    rows = await queries.fetch(LIST_GIVEN_UP, after, limit)
     return tuple(
         GivenUp(row["id"], row["entrypoint"], row["attempts"] + 1, row["error"] or "", row["updated"])
         for row in rows
