@@ -53,10 +53,11 @@ def test_one_process_renders_what_it_counted() -> None:
 
 def test_processes_of_a_run_are_summed_and_the_run_before_is_forgotten(tmp_path: Path) -> None:
     directory = tmp_path / "metrics"
-    directory.mkdir()
-    (directory / "counter_1.db").write_bytes(b"left behind")
     child = COUNT.format(before="", times=2, after="")
-    parent = f"""
+    run(COUNT.format(before=f"telemetry.share_metrics(Path({str(directory)!r}))", times=100, after=""))
+    left = list(directory.iterdir())
+    assert left
+    text = run(f"""
 import subprocess, sys
 from pathlib import Path
 from rickhouse.platform import telemetry
@@ -65,9 +66,25 @@ for _ in range(2):
     subprocess.run([sys.executable, "-c", {child!r}], check=True)
 telemetry.observe_request("GET", "/v1/products", 200, 0.004)
 sys.stdout.buffer.write(telemetry.render_metrics())
-"""
-    text = run(parent)
+""")
     assert 'rickhouse_request_seconds_count{method="GET",route="/v1/products",status="200"} 5.0' in text
     assert 'rickhouse_events_parked_total{subscription="orders.stock"} 2.0' in text
     assert directory.stat().st_mode & 0o777 == 0o700
-    assert not (directory / "counter_1.db").exists()
+    assert not any(path.exists() for path in left)
+
+
+def test_command_that_starts_later_leaves_the_numbers_of_the_living_alone(tmp_path: Path) -> None:
+    share = f"telemetry.share_metrics(Path({str(tmp_path)!r}))"
+    other = COUNT.format(before=share, times=1, after="")
+    text = run(
+        COUNT.format(
+            before=share,
+            times=3,
+            after=f"""
+import subprocess
+subprocess.run([sys.executable, "-c", {other!r}], check=True)
+sys.stdout.buffer.write(telemetry.render_metrics())
+""",
+        )
+    )
+    assert 'rickhouse_request_seconds_count{method="GET",route="/v1/products",status="200"} 4.0' in text

@@ -6,12 +6,12 @@ What a log line may hold belongs in `logs`; what a number means belongs to whoev
 from __future__ import annotations
 
 import os
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import prometheus_client
+import psutil
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -61,12 +61,15 @@ def _metrics() -> _Metrics:
 
 
 def share_metrics(directory: Path) -> None:
-    """Let every process started from now on, and this one, write its metrics under `directory`, emptied first.
+    """Let this process, and those that it starts from now on, write their metrics where every process finds them.
 
-    Called once, by the process that starts the others, before anything is counted.
+    Called before anything is counted, by each command of a run; what processes that are gone left there is deleted.
     """
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in directory.glob("*.db"):
+        pid = left.stem.rpartition("_")[2]
+        if not pid.isdigit() or int(pid) == os.getpid() or not psutil.pid_exists(int(pid)):
+            left.unlink(missing_ok=True)
     os.environ[_DIRECTORY_VARIABLE] = str(directory)
 
 
