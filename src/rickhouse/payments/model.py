@@ -40,13 +40,13 @@ TRANSITIONS: Final[dict[AttemptState, frozenset[AttemptState]]] = {
 }
 """From each state to those that may follow it. `partly_refunded` follows itself: one refund after another."""
 
-OPEN: Final = frozenset({"created", "unknown", "requires_action"})
+OPEN: Final[frozenset[AttemptState]] = frozenset({"created", "unknown", "requires_action"})
 """States whose outcome only the gateway knows."""
 
-CLOSED: Final = frozenset({"declined", "voided", "refunded"})
+CLOSED: Final[frozenset[AttemptState]] = frozenset({"declined", "voided", "refunded"})
 """States in which the buyer has paid nothing, for good."""
 
-REFUNDABLE: Final = frozenset({"captured", "partly_refunded"})
+REFUNDABLE: Final[frozenset[AttemptState]] = frozenset({"captured", "partly_refunded"})
 
 TOKEN_CHARS_MAX: Final = 500
 SENDS_MAX: Final = 3
@@ -117,12 +117,12 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Discrepancy(msgspec.Struct, frozen=True):
-    """Two numbers that should be one. `what` names them, `subject` is a payment, a refund or a gateway's key."""
+    """Two accounts of one thing that differ. `what` names it, `subject` is a payment, a movement or a gateway's key."""
 
     subject: str
     what: str
-    ours: str
-    theirs: str
+    ours: str | None
+    theirs: str | None
 
 
 @cache

@@ -1,29 +1,24 @@
 """Giving captured money back: promised first, asked of the gateway under the refund's own id, written down once.
 
 What was promised cannot be promised again, so that refunds never exceed what was captured, however many ask at once.
-Taking money stands in `service`.
+Taking money stands in `capture`.
 """
 
 from __future__ import annotations
-
-from functools import partial
-from typing import Final
 
 import msgspec
 import structlog
 
 from rickhouse.kernel.errors import CurrencyMismatch, KeyReused, Unavailable
 from rickhouse.kernel.idempotency import Keyed
-from rickhouse.kernel.ids import OrderId, PaymentId
 from rickhouse.kernel.money import Money
 from rickhouse.payments import sql
 from rickhouse.payments.contract import PaymentState, Refund, RefundTooLarge
-from rickhouse.payments.dialogue import authorisation_of, away, refund_order
+from rickhouse.payments.dialogue import authorisation_of, refund_order
 from rickhouse.payments.model import (
     Attempt,
     RefundRow,
     check_amount,
-    paid_or_last,
     refund_keyed,
     refund_of,
     rest_keyed,
@@ -32,9 +27,6 @@ from rickhouse.payments.model import (
 )
 from rickhouse.payments.port import Gateway, Refused, Technical
 from rickhouse.platform.db import Database
-from rickhouse.platform.saga import take_over
-
-_BATCH: Final = 16
 
 _log = structlog.get_logger("rickhouse.payments")
 
@@ -47,41 +39,12 @@ class RefundService:
         self._gateway = gateway
         self._ask_after_s = ask_after_s
 
-    async def refund_order(self, order_id: OrderId, amount: Money, key: str) -> Refund:
-        """See `Payments.refund`."""
-        attempt = paid_or_last(await sql.list_attempts(self._db, order_id))
-        return await self._refund(attempt, amount, refund_keyed(str(order_id), key, amount))
+    async def refund_order(self, attempt: Attempt, amount: Money, key: str) -> Refund:
+        """Give back money of an order, once per its key. See `Payments.refund`."""
+        return await self.refund(attempt, amount, refund_keyed(str(attempt.order_id), key, amount))
 
-    async def refund_payment(self, payment_id: PaymentId, amount: Money, keyed: Keyed) -> Refund:
-        """Give back money of one attempt. Raises what `Payments.refund` raises."""
-        attempt = there(await sql.find_payment(self._db, payment_id))
-        return await self._refund(attempt, amount, keyed)
-
-    async def refund_rest(self, attempt: Attempt) -> Attempt:
-        """Finish what was promised, then give back all that is left; what the gateway took on counts as done.
-
-        Raises Technical, Unavailable (the gateway refuses for good, and somebody has to look).
-        """
-        for refund in await sql.list_pending_refunds(self._db, attempt):
-            await self._give_back(attempt, refund)
-        attempt = there(await sql.find_payment(self._db, attempt.payment_id))
-        keyed = rest_keyed(attempt)
-        rest = await sql.promise_refund(self._db, attempt, None, keyed, self._ask_after_s)
-        if rest is not None:
-            await self._give_back(attempt, rest)
-            attempt = there(await sql.find_payment(self._db, attempt.payment_id))
-        if attempt.captured_minor > attempt.promised_minor:
-            _log.error("refund_stuck", payment_id=str(attempt.payment_id))
-            raise Unavailable(
-                f"The gateway refuses to refund {attempt.payment_id}; somebody has to look at it."
-            )
-        return attempt
-
-    async def resolve_due(self) -> int:
-        """Ask again for every refund that has been pending for too long; answers how many there were."""
-        return await take_over(partial(sql.claim_due_refunds, self._db, _BATCH), self._go_on)
-
-    async def _refund(self, attempt: Attempt, amount: Money, keyed: Keyed) -> Refund:
+    async def refund(self, attempt: Attempt, amount: Money, keyed: Keyed) -> Refund:
+        """Give back money, once per key. Raises what `Payments.refund` raises."""
         check_amount(amount)
         if amount.currency != attempt.amount.currency:
             raise CurrencyMismatch(f"The payment was made in {attempt.amount.currency}.")
@@ -94,13 +57,33 @@ class RefundService:
                 raise KeyReused("This Idempotency-Key came before with another request; choose a new key.")
         if refund.state == "pending":
             try:
-                refund = await self._give_back(attempt, refund)
+                refund = await self.give_back(attempt, refund)
             except Technical as failure:
                 # It is promised, so it goes on by itself; the answer says pending.
                 _log.warning("refund_unknown", refund_id=str(refund.refund_id), reason=str(failure))
         return refund_of(refund)
 
-    async def _give_back(self, attempt: Attempt, refund: RefundRow) -> RefundRow:
+    async def refund_rest(self, attempt: Attempt) -> Attempt:
+        """Finish what was promised, then give back all that is left; what the gateway took on counts as done.
+
+        Raises Technical, Unavailable (the gateway refuses for good, and somebody has to look).
+        """
+        for refund in await sql.list_pending_refunds(self._db, attempt):
+            await self.give_back(attempt, refund)
+        attempt = there(await sql.find_payment(self._db, attempt.payment_id))
+        keyed = rest_keyed(attempt)
+        rest = await sql.promise_refund(self._db, attempt, None, keyed, self._ask_after_s)
+        if rest is not None:
+            await self.give_back(attempt, rest)
+            attempt = there(await sql.find_payment(self._db, attempt.payment_id))
+        if attempt.captured_minor > attempt.promised_minor:
+            _log.error("refund_stuck", payment_id=str(attempt.payment_id))
+            raise Unavailable(
+                f"The gateway refuses to refund {attempt.payment_id}; somebody has to look at it."
+            )
+        return attempt
+
+    async def give_back(self, attempt: Attempt, refund: RefundRow) -> RefundRow:
         """Ask the gateway for a promised refund, under the same key each time. Raises Technical."""
         try:
             answer = await self._gateway.refund(authorisation_of(attempt), refund_order(refund))
@@ -117,13 +100,6 @@ class RefundService:
             case "failed":
                 moved = await sql.refund_failed(self._db, refund)
         return moved or msgspec.structs.replace(refund, state=answer.state)
-
-    async def _go_on(self, refund: RefundRow) -> None:
-        attempt = there(await sql.find_payment(self._db, refund.payment_id))
-        try:
-            await self._give_back(attempt, refund)
-        except Technical as failure:
-            raise away() from failure
 
 
 def _not_refundable(attempt: Attempt) -> PaymentState | RefundTooLarge:
