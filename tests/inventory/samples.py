@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
+
+import asyncpg
 
 from rickhouse.inventory.contract import (
     Hold,
@@ -99,3 +104,25 @@ async def events_of(db: Database, subject: OrderId | VariantId) -> list[Event]:
         "select kind, body::text from events where subject = $1 order by xid, seq", subject
     )
     return [decode_json(row["body"], _EVENTS[row["kind"]]) for row in rows]
+
+
+@asynccontextmanager
+async def administrator(url: str) -> AsyncGenerator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection that may do what no slice may."""
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        url, server_settings={"search_path": "inventory"}
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def until_somebody_waits(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Return once a transaction of this database waits for a lock."""
+    async with asyncio.timeout(5):
+        while not await connection.fetchval(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)
+            await connection.execute("select pg_stat_clear_snapshot()")

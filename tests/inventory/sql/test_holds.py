@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import NamedTuple
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,11 +25,22 @@ from rickhouse.inventory.contract import (
 )
 from rickhouse.inventory.model import Quarantine
 from rickhouse.inventory.service import InventoryService
+from rickhouse.inventory.sql import holds
 from rickhouse.kernel.errors import Condition
 from rickhouse.kernel.ids import CustomerId, OrderId, VariantId, WarehouseId
 from rickhouse.platform.db import Database, url_for
 from rickhouse.platform.schema import role_of
-from tests.inventory.samples import counts_of, events_of, fresh_key, held, let_lapse, opened, received
+from tests.inventory.samples import (
+    administrator,
+    counts_of,
+    events_of,
+    fresh_key,
+    held,
+    let_lapse,
+    opened,
+    received,
+    until_somebody_waits,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +108,9 @@ async def test_buyers_of_several_bottles_get_whole_orders_or_nothing(
         *(held(which, (variant_id, 3)) for which in (inventory, second) for _ in range(20))
     )
 
-    holds = [outcome for outcome in outcomes if isinstance(outcome, Hold)]
-    assert all(sum(a.quantity for a in hold.allocations) == 3 for hold in holds)
-    assert (len(holds), count_of(StockShort, outcomes)) == (6, 34)
+    whole = [outcome for outcome in outcomes if isinstance(outcome, Hold)]
+    assert all(sum(a.quantity for a in hold.allocations) == 3 for hold in whole)
+    assert (len(whole), count_of(StockShort, outcomes)) == (6, 34)
     assert await counts_of(inventory, variant_id) == (20, 18, 0)
 
 
@@ -158,39 +168,31 @@ async def test_orders_of_one_customer_cannot_race_past_the_limit(
     assert await counts_of(inventory, rum) == (100, 3, 0)
 
 
-async def test_a_sold_out_variant_is_refused_without_waiting_for_a_lock(
-    inventory: InventoryService, module_database_url: str, shop: WarehouseId
+@pytest.mark.parametrize("left", [0, 1])
+async def test_a_short_variant_is_refused_without_waiting_for_a_lock(
+    inventory: InventoryService, module_database_url: str, shop: WarehouseId, left: int
 ) -> None:
-    variant_id = await received(inventory, shop, 1)
+    variant_id = await received(inventory, shop, 1 + left)
     await held(inventory, (variant_id, 1))
-    other = await asyncpg.connect(module_database_url)
-    try:
-        async with other.transaction():
-            await other.execute(
-                "select from inventory.stock where variant_id = $1 for update", variant_id.uuid
-            )
-            with pytest.raises(StockShort):
-                await asyncio.wait_for(held(inventory, (variant_id, 1)), 1.0)
-    finally:
-        await other.close()
+    async with administrator(module_database_url) as other, other.transaction():
+        await other.execute("select from stock where variant_id = $1 for update", variant_id)
+
+        with pytest.raises(StockShort):
+            await asyncio.wait_for(held(inventory, (variant_id, 2)), 1.0)
 
 
 async def test_a_buyer_who_waited_in_vain_is_told_sold_out(
     inventory: InventoryService, module_database_url: str, shop: WarehouseId
 ) -> None:
     variant_id = await received(inventory, shop, 1)
-    other = await asyncpg.connect(module_database_url, server_settings={"search_path": "inventory"})
-    try:
+    async with administrator(module_database_url) as other:
         async with other.transaction():
-            await other.execute("update stock set quarantined = 1 where variant_id = $1", variant_id.uuid)
+            await other.execute("update stock set quarantined = 1 where variant_id = $1", variant_id)
             waiting = asyncio.create_task(held(inventory, (variant_id, 1)))
-            await asyncio.sleep(0.2)
-            assert not waiting.done()
+            await until_somebody_waits(other)
         with pytest.raises(StockShort):
             await waiting
-        await other.execute("update stock set quarantined = 0 where variant_id = $1", variant_id.uuid)
-    finally:
-        await other.close()
+        await other.execute("update stock set quarantined = 0 where variant_id = $1", variant_id)
     assert await counts_of(inventory, variant_id) == (1, 0, 0)
 
 
@@ -200,21 +202,78 @@ async def test_a_buyer_whose_first_warehouse_empties_is_served_from_the_next(
     annex = await opened(inventory, priority=20)
     variant_id = await received(inventory, shop, 1)
     await received(inventory, annex, 1, variant_id)
-    other = await asyncpg.connect(module_database_url, server_settings={"search_path": "inventory"})
-    try:
+    async with administrator(module_database_url) as other:
         async with other.transaction():
-            await other.execute(
-                "update stock set quarantined = 1 where variant_id = $1 and warehouse_id = $2",
-                variant_id.uuid,
-                shop.uuid,
-            )
+            await other.execute("update stock set quarantined = 1 where warehouse_id = $1", shop)
             waiting = asyncio.create_task(held(inventory, (variant_id, 1)))
-            await asyncio.sleep(0.2)
+            await until_somebody_waits(other)
         hold = await waiting
-        await other.execute("update stock set quarantined = 0 where variant_id = $1", variant_id.uuid)
-    finally:
-        await other.close()
+        await other.execute("update stock set quarantined = 0 where warehouse_id = $1", shop)
     assert [a.warehouse_id for a in hold.allocations] == [annex]
+
+
+@pytest.mark.parametrize("verb", ["hold", "commit", "release", "expire"])
+async def test_stock_is_locked_in_the_order_of_its_keys(
+    inventory: InventoryService, db: Database, module_database_url: str, shop: WarehouseId, verb: str
+) -> None:
+    bundle = [(await received(inventory, shop, 2), 1) for _ in range(6)]
+    order_id = (await held(inventory, *bundle)).order_id
+    if verb == "expire":
+        await let_lapse(db, order_id)
+    last = max(variant_id for variant_id, _ in bundle)
+    async with administrator(module_database_url) as other:
+        async with other.transaction():
+            await other.execute("select from stock where variant_id = $1 for update", last)
+            acting = asyncio.create_task(acts(inventory, verb, order_id, bundle))
+            await until_somebody_waits(other)
+
+            unlocked = await db.fetch(
+                "select from stock where warehouse_id = $1 for update skip locked", shop
+            )
+
+        assert unlocked == []
+        await acting
+
+
+async def acts(
+    inventory: InventoryService, verb: str, order_id: OrderId, bundle: list[tuple[VariantId, int]]
+) -> None:
+    """Do one thing that changes the stock of a bundle."""
+    match verb:
+        case "hold":
+            await held(inventory, *bundle)
+        case "commit":
+            await inventory.commit(order_id)
+        case "release":
+            await inventory.release(order_id)
+        case _:
+            assert await inventory.expire_holds() == 1
+
+
+async def test_a_hold_that_another_runner_ends_is_left_to_it(
+    inventory: InventoryService, db: Database, module_database_url: str, shop: WarehouseId
+) -> None:
+    variant_id = await received(inventory, shop, 5)
+    theirs, ours = [(await held(inventory, (variant_id, 1))).order_id for _ in range(2)]
+    await let_lapse(db, theirs, ours)
+    async with administrator(module_database_url) as other, other.transaction():
+        await other.execute("select from holds where order_id = $1 for update", theirs)
+
+        assert await asyncio.wait_for(inventory.expire_holds(), 1.0) == 1
+
+    assert await counts_of(inventory, variant_id) == (5, 1, 0)
+
+
+async def test_a_hold_that_was_extended_since_it_was_found_lapsed_lives_on(
+    inventory: InventoryService, db: Database, shop: WarehouseId
+) -> None:
+    variant_id = await received(inventory, shop, 5)
+    order_id = (await held(inventory, (variant_id, 1))).order_id
+
+    assert await holds.expire(db, (order_id,)) == 0
+
+    assert await counts_of(inventory, variant_id) == (5, 1, 0)
+    assert (await inventory.commit(order_id)).state == "committed"
 
 
 @pytest.mark.usefixtures("_no_deadlock")

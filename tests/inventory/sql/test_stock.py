@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import asyncpg
@@ -30,11 +29,21 @@ from rickhouse.inventory.model import (
     Transfer,
 )
 from rickhouse.inventory.service import InventoryService
+from rickhouse.inventory.sql import stock
 from rickhouse.kernel.errors import KeyReused, NotFound
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.kernel.ids import CustomerId, MovementId, VariantId, WarehouseId
 from rickhouse.platform.db import Database
-from tests.inventory.samples import counts_of, events_of, fresh_key, held, opened, received
+from tests.inventory.samples import (
+    administrator,
+    counts_of,
+    events_of,
+    fresh_key,
+    held,
+    opened,
+    received,
+    until_somebody_waits,
+)
 
 
 async def test_a_warehouse_is_opened_once_under_its_key(inventory: InventoryService) -> None:
@@ -304,20 +313,27 @@ async def test_stock_is_listed_page_by_page(inventory: InventoryService, shop: W
     ] == (sorted([(gin, shop), (gin, annex), (rum, annex)]))
 
 
-async def test_transfers_both_ways_at_once_do_not_wait_in_a_circle(
-    inventory: InventoryService, shop: WarehouseId
+@pytest.mark.parametrize("downwards", [True, False])
+async def test_a_transfer_locks_its_shelves_in_the_order_of_their_keys(
+    inventory: InventoryService, db: Database, module_database_url: str, *, downwards: bool
 ) -> None:
-    annex = await opened(inventory)
-    variant_id = await received(inventory, shop, 50)
-    await received(inventory, annex, 50, variant_id)
+    low, high = sorted([await opened(inventory), await opened(inventory)])
+    variant_id = await received(inventory, low, 5)
+    await received(inventory, high, 5, variant_id)
+    source, target = (high, low) if downwards else (low, high)
+    transfer = Transfer(variant_id=variant_id, from_warehouse_id=source, to_warehouse_id=target, quantity=1)
+    async with administrator(module_database_url) as other:
+        async with other.transaction():
+            await other.execute("select from stock where warehouse_id = $1 for update", high)
+            moving = asyncio.create_task(inventory.move(fresh_key(), transfer))
+            await until_somebody_waits(other)
 
-    def transfer(source: WarehouseId, target: WarehouseId) -> Transfer:
-        return Transfer(variant_id=variant_id, from_warehouse_id=source, to_warehouse_id=target, quantity=1)
+            unlocked = await db.fetch(
+                "select from stock where variant_id = $1 for update skip locked", variant_id
+            )
 
-    ways = [transfer(shop, annex), transfer(annex, shop)] * 20
-    await asyncio.gather(*(inventory.move(fresh_key(), way) for way in ways))
-
-    assert {shelf.on_hand for shelf in await inventory.list_shelves(variant_id)} == {50}
+        assert unlocked == []
+        await moving
 
 
 async def test_first_receipts_at_once_share_the_shelf(inventory: InventoryService, shop: WarehouseId) -> None:
@@ -384,27 +400,27 @@ async def test_verify_counts_what_it_compared(inventory: InventoryService, shop:
     ("spoil", "found"),
     [
         (
-            "update stock set on_hand = on_hand + 1",
+            "update stock set on_hand = on_hand + 1 where {gin}",
             {"on_hand_is_sum_of_movements": (9, 10)},
         ),
         (
-            "update stock set held = held + 1",
+            "update stock set held = held + 1 where {gin}",
             {"held_is_sum_of_movements": (2, 3), "held_is_sum_of_live_holds": (2, 3)},
         ),
         (
-            "update stock set quarantined = 0",
+            "update stock set quarantined = 0 where {gin}",
             {"quarantined_is_sum_of_movements": (1, 0)},
         ),
         (
-            "delete from movements where kind = 'commit'",
+            "delete from movements where kind = 'commit' and {gin}",
             {"on_hand_is_sum_of_movements": (10, 9), "held_is_sum_of_movements": (3, 2)},
         ),
         (
-            "update allocations set quantity = 3 where quantity = 2",
+            "update allocations set quantity = 3 where quantity = 2 and {gin}",
             {"held_is_sum_of_live_holds": (3, 2), "taken_is_sum_of_limited_holds": (4, 3)},
         ),
         (
-            "delete from stock",
+            "delete from stock where {gin}",
             {
                 "on_hand_is_sum_of_movements": (9, 0),
                 "held_is_sum_of_movements": (2, 0),
@@ -413,15 +429,15 @@ async def test_verify_counts_what_it_compared(inventory: InventoryService, shop:
             },
         ),
         (
-            "update allowances set taken = 2",
+            "update allowances set taken = 2 where {gin}",
             {"taken_is_sum_of_limited_holds": (3, 2)},
         ),
         (
-            "delete from allowances",
+            "delete from allowances where {gin}",
             {"taken_is_sum_of_limited_holds": (3, 0)},
         ),
         (
-            "alter table stock drop constraint stock_adds_up; update stock set held = -1",
+            "alter table stock drop constraint stock_adds_up; update stock set held = -1 where {gin}",
             {
                 "held_is_sum_of_movements": (2, -1),
                 "held_is_sum_of_live_holds": (2, -1),
@@ -429,34 +445,38 @@ async def test_verify_counts_what_it_compared(inventory: InventoryService, shop:
             },
         ),
         (
-            "alter table stock drop constraint stock_adds_up; update stock set on_hand = 1",
+            "alter table stock drop constraint stock_adds_up; update stock set on_hand = 1 where {gin}",
             {"on_hand_is_sum_of_movements": (9, 1), "nothing_is_negative": (0, -2)},
         ),
     ],
 )
 async def test_verify_finds_what_was_spoilt(
-    database_url: str,
-    open_slice: Callable[[str], Awaitable[Database]],
+    inventory: InventoryService,
+    module_database_url: str,
+    shop: WarehouseId,
     spoil: str,
     found: dict[Rule, tuple[int, int]],
 ) -> None:
-    inventory = InventoryService(await open_slice("inventory"))
-    shop, buyer = await opened(inventory), CustomerId.new()
-    variant_id = await received(inventory, shop, 10)
-    aside = Quarantine(variant_id=variant_id, warehouse_id=shop, quantity=1, reason="Torn label")
+    buyer = CustomerId.new()
+    gin = await received(inventory, shop, 10)
+    aside = Quarantine(variant_id=gin, warehouse_id=shop, quantity=1, reason="Torn label")
     await inventory.move(fresh_key(), aside)
-    sold = await held(inventory, (variant_id, 1), customer_id=buyer, limit=3)
+    sold = await held(inventory, (gin, 1), customer_id=buyer, limit=3)
     await inventory.commit(sold.order_id)
-    await held(inventory, (variant_id, 2), customer_id=buyer, limit=3)
-    assert (await inventory.verify()).differences == ()
+    await held(inventory, (gin, 2), customer_id=buyer, limit=3)
 
-    await as_administrator(database_url, spoil)
+    async with administrator(module_database_url) as connection:
+        undone = connection.transaction()
+        await undone.start()
+        await connection.execute(spoil.format(gin=f"variant_id = '{gin.uuid}'"))
+        report = await stock.verify(connection)
+        await undone.rollback()
 
     allowance = "taken_is_sum_of_limited_holds"
-    assert (await inventory.verify()).differences == tuple(
+    assert report.differences == tuple(
         Difference(
             rule=rule,
-            variant_id=variant_id,
+            variant_id=gin,
             warehouse_id=None if rule == allowance else shop,
             customer_id=buyer if rule == allowance else None,
             expected=expected,
@@ -464,12 +484,3 @@ async def test_verify_finds_what_was_spoilt(
         )
         for rule, (expected, actual) in sorted(found.items())
     )
-
-
-async def as_administrator(url: str, statements: str) -> None:
-    """Do what no slice may do."""
-    connection = await asyncpg.connect(url, server_settings={"search_path": "inventory"})
-    try:
-        await connection.execute(statements)
-    finally:
-        await connection.close()
