@@ -335,6 +335,21 @@ async def test_failing_reaction_counts_as_not_heard(db: Database) -> None:
     assert heard[:3] == [None, "poison", None]
 
 
+async def test_silence_keeps_the_listener_healthy_and_its_connection(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_CHECK_S", 0.05)
+    heard: list[str | None] = []
+
+    async def hear(payload: str | None) -> None:
+        heard.append(payload)
+
+    async with listening(db, hear) as listener:
+        await asyncio.sleep(0.5)
+        assert listener.healthy
+    assert heard == [None]
+
+
 async def test_steady_changes_keep_the_listener_healthy(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from cashews import Cache as Backend
 from cashews.exceptions import CacheError
 from cashews.picklers import PicklerType
 
-from rickhouse.platform.db import Database, DatabaseAway, Row
+from rickhouse.platform.db import PROBE, Database, DatabaseAway, Row
 from rickhouse.platform.logs import describe
 
 _ENTRIES_MAX: Final = 2000
@@ -219,7 +219,7 @@ class ChangeListener:
                 async with asyncio.timeout(_CHECK_S):
                     payload = await changes.get()
             except TimeoutError:
-                await connection.execute("", timeout=_CHECK_TIMEOUT_S)  # nothing but the round trip
+                await connection.execute(PROBE, timeout=_CHECK_TIMEOUT_S)
                 self._heard_at = monotonic()
             else:
                 await self._on_change(payload)

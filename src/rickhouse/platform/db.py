@@ -37,6 +37,9 @@ _AWAY: Final = (
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
 )
+PROBE: Final = "select 1"
+"""The least that shows a connection to be alive. The driver cannot read the answer to an empty statement."""
+
 _REPEATABLE: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _ATTEMPTS_MAX: Final = 5
 
@@ -141,7 +144,7 @@ class Database:
     async def answers(self) -> bool:
         """Whether the server takes statements now."""
         try:
-            return await self.fetchrow("select 1") is not None
+            return await self.fetchrow(PROBE) is not None
         except DatabaseAway:
             return False
 
