@@ -72,8 +72,8 @@ def run(settings: Settings, *, once: bool, say: Report) -> None:
         asyncio.run(_seed(settings, say))
         base_url = f"http://{settings.web.host}:{settings.web.port}"
         parts = {
-            "bank simulator": ("simulate", "bank"),
-            "age bureau simulator": ("simulate", "bureau"),
+            "bank simulator": ("simulate", "bank", *_address_options(settings.payments.bank_url)),
+            "age bureau simulator": ("simulate", "bureau", *_address_options(settings.customers.bureau_url)),
             "job worker": ("work",),
             "web server": ("serve",),
         }
@@ -97,6 +97,12 @@ async def _seed(settings: Settings, say: Report) -> None:
         say(f"  {await seed(house)}")
     finally:
         await house.close()
+
+
+def _address_options(url: str) -> tuple[str, ...]:
+    """Let a simulator listen where the house looks for it."""
+    parts = urlsplit(url)
+    return "--host", parts.hostname or "127.0.0.1", "--port", str(parts.port or 80)
 
 
 @contextmanager
