@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from rickhouse.kernel.errors import CurrencyMismatch
@@ -61,7 +62,7 @@ def routes(service: PaymentsService) -> list[HTTPRouteHandler]:
         errors=(PaymentNotFound,),
         example=_AUTHORISED,
     )
-    async def get_payment(payment_id: PaymentId) -> Payment:
+    async def get_payment(payment_id: FromPath[PaymentId]) -> Payment:
         return await service.get_payment(payment_id)
 
     @get(
@@ -71,7 +72,7 @@ def routes(service: PaymentsService) -> list[HTTPRouteHandler]:
         description="First to last; an order has at most 20, so there is always one page.",
         example=Page((_AUTHORISED,)),
     )
-    async def get_payments_of_order(order_id: OrderId) -> Page[Payment]:
+    async def get_payments_of_order(order_id: FromPath[OrderId]) -> Page[Payment]:
         return Page(await service.attempts_of(order_id))
 
     @post(
@@ -84,7 +85,7 @@ def routes(service: PaymentsService) -> list[HTTPRouteHandler]:
         status=200,
     )
     async def capture_payment(
-        request: Request[Any, Any, Any], payment_id: PaymentId, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], payment_id: FromPath[PaymentId], idempotency_key: IdempotencyKey
     ) -> Payment:
         return await service.capture_payment(payment_id, keyed(request, idempotency_key, None))
 
@@ -99,8 +100,8 @@ def routes(service: PaymentsService) -> list[HTTPRouteHandler]:
     )
     async def refund_payment(
         request: Request[Any, Any, Any],
-        payment_id: PaymentId,
-        data: RefundPayment,
+        payment_id: FromPath[PaymentId],
+        data: JSONBody[RefundPayment],
         idempotency_key: IdempotencyKey,
     ) -> Response[Refund]:
         amount = Money(data.amount.minor, data.amount.currency)
