@@ -110,7 +110,8 @@ def _show(holder: dict[str, Any] | None, example: object) -> None:
 def _complete_schemas(result: dict[str, Any], handlers: Iterable[HTTPRouteHandler]) -> None:
     """Say what each struct is, and `additionalProperties: false` where unknown fields are refused."""
     asked: set[type[msgspec.Struct]] = set()
-    answered: set[type[msgspec.Struct]] = {Problem}
+    answered: set[type[msgspec.Struct]] = set()
+    _collect_structs(Problem, answered)
     for handler in handlers:
         hints = get_type_hints(handler.fn, include_extras=True)
         _collect_structs(hints.get("data"), asked)
