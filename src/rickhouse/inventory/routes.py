@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
 from rickhouse.inventory.contract import TooFewBottles, WarehouseNameTaken, WarehouseNotFound
@@ -49,10 +49,10 @@ READ: Final = "inventory:read"
 WRITE: Final = "inventory:write"
 
 OfVariant = Annotated[
-    VariantId | None, Parameter(query="variant_id", description="Only stock of this bottling.")
+    VariantId | None, QueryParameter(name="variant_id", description="Only stock of this bottling.")
 ]
 InWarehouse = Annotated[
-    WarehouseId | None, Parameter(query="warehouse_id", description="Only stock in this warehouse.")
+    WarehouseId | None, QueryParameter(name="warehouse_id", description="Only stock in this warehouse.")
 ]
 Seq = Annotated[int, Meta(ge=0, le=NEWEST_ENTRY)]
 Priority = Annotated[int, Meta(ge=0, le=1_000)]
@@ -143,13 +143,13 @@ def _warehouse_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_CREATE,
     )
     async def create_warehouse(
-        request: Request[Any, Any, Any], data: CreateWarehouse, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[CreateWarehouse], idempotency_key: IdempotencyKey
     ) -> Response[Warehouse]:
         warehouse = await service.create_warehouse(keyed(request, idempotency_key, data), data)
         return created(warehouse, f"/v1/warehouses/{warehouse.warehouse_id}")
 
     @get("/v1/warehouses/{warehouse_id:str}", scope=READ, summary="Look at a warehouse", example=_WAREHOUSE)
-    async def get_warehouse(warehouse_id: WarehouseId) -> Warehouse:
+    async def get_warehouse(warehouse_id: FromPath[WarehouseId]) -> Warehouse:
         return await service.get_warehouse(warehouse_id)
 
     @get(
@@ -178,7 +178,7 @@ def _counting_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_RECEIPT,
     )
     async def create_receipt(
-        request: Request[Any, Any, Any], data: Receipt, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Receipt], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -193,7 +193,7 @@ def _counting_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_ADJUSTMENT,
     )
     async def create_adjustment(
-        request: Request[Any, Any, Any], data: Adjustment, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Adjustment], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -207,7 +207,7 @@ def _counting_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_BREAKAGE,
     )
     async def create_breakage(
-        request: Request[Any, Any, Any], data: Breakage, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Breakage], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -225,7 +225,7 @@ def _moving_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_TRANSFER,
     )
     async def create_transfer(
-        request: Request[Any, Any, Any], data: Transfer, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Transfer], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -239,7 +239,7 @@ def _moving_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_RETURN,
     )
     async def create_return(
-        request: Request[Any, Any, Any], data: Return, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Return], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -257,7 +257,7 @@ def _quarantine_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_QUARANTINE,
     )
     async def create_quarantine(
-        request: Request[Any, Any, Any], data: Quarantine, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Quarantine], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -271,7 +271,7 @@ def _quarantine_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         body_example=_CLEARANCE,
     )
     async def create_clearance(
-        request: Request[Any, Any, Any], data: Clearance, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[Clearance], idempotency_key: IdempotencyKey
     ) -> Response[Movement]:
         return _created(await service.move(keyed(request, idempotency_key, data), data))
 
@@ -317,7 +317,7 @@ def _reading_routes(service: InventoryService) -> list[HTTPRouteHandler]:
         description="What staff moved, with its effect in each warehouse.",
         example=_moved(_TRANSFER),
     )
-    async def get_movement(movement_id: MovementId) -> Movement:
+    async def get_movement(movement_id: FromPath[MovementId]) -> Movement:
         return await service.get_movement(movement_id)
 
     return [list_stock, list_entries, get_movement]
