@@ -10,7 +10,7 @@ MINOR_MAX = 10**15
 """Largest amount handled, in minor units: far above any order, far below the 64-bit edge."""
 
 
-class Money(msgspec.Struct, frozen=True, order=False):
+class Money(msgspec.Struct, frozen=True, order=False, forbid_unknown_fields=True):
     """An amount: `minor` units (cents for USD) of an ISO 4217 `currency`.
 
     Negative amounts are allowed (refunds, ledger postings); where a rule forbids them, the rule says so.

@@ -111,10 +111,8 @@ class Edge:
                 raise self._too_large()
             if not message["more_body"]:
                 break
-        if is_text and (b"\0" in body or (b"\\u0000" in body and _NUL_ESCAPE.search(body))):
-            raise FieldInvalid(
-                "The body holds a NUL character, which no field takes.", field="body", rule="no_nul"
-            )
+        if is_text:
+            _check_text(body)
         waiting: list[HTTPRequestEvent] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> HTTPReceiveMessage | WebSocketReceiveMessage:
@@ -126,6 +124,20 @@ class Edge:
         return BodyTooLarge(
             f"Send at most {self._body_bytes_max} bytes in one request.", bytes_max=self._body_bytes_max
         )
+
+
+def _check_text(body: bytes) -> None:
+    """Let only UTF-8 (RFC 8259 section 8.1) without NUL characters pass. Raises FieldInvalid."""
+    if b"\0" in body or (b"\\u0000" in body and _NUL_ESCAPE.search(body)):
+        raise FieldInvalid(
+            "The body holds a NUL character, which no field takes.", field="body", rule="no_nul"
+        )
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise FieldInvalid(
+            "The body is not UTF-8; send JSON in UTF-8.", field="body", rule="utf_8"
+        ) from error
 
 
 def _request_id(header: bytes | None) -> str:

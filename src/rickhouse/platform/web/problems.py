@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import msgspec
 import structlog
 from litestar import Request, Response
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
 
 from rickhouse.kernel.errors import Condition, JsonFact, Kind, StillRunning
@@ -150,7 +151,7 @@ def _validation_problem(error: ValidationException, request_id: str) -> Problem:
         FieldError(
             field=str(item.get("key", "")),
             rule=str(item.get("message", "")).strip(),
-            where=str(item.get("source", "body")),
+            where=_where(item),
         )
         for item in extra
     ]
@@ -168,3 +169,9 @@ def _validation_problem(error: ValidationException, request_id: str) -> Problem:
         request_id=request_id,
         errors=tuple(found) or msgspec.UNSET,
     )
+
+
+def _where(item: dict[str, Any]) -> str:
+    """Where the framework says the field stood: an enumeration of its own, or plain text."""
+    source: object = item.get("source", "body")
+    return source.value if isinstance(source, ParamType) else str(source)
