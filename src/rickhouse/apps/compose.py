@@ -49,7 +49,10 @@ from rickhouse.platform.settings import Settings, SettingsError
 Maker = TypeVar("Maker")
 
 GATEWAYS: Final[Mapping[str, Callable[[Settings], Gateway]]] = {
-    "sandbox": lambda settings: SandboxGateway(HttpClient(settings.payments.bank_url, name="bank")),
+    # Quicker to give up than `PaymentsService` is to take an attempt for dead.
+    "sandbox": lambda settings: SandboxGateway(
+        HttpClient(settings.payments.bank_url, name="bank", timeout_s=5.0, connect_timeout_s=1.0)
+    ),
 }
 """Who moves money. A new vendor is a folder under `payments/providers` and a line here."""
 
