@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from http import HTTPStatus
+from importlib.resources import files
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
@@ -49,7 +50,9 @@ def _policy(style: str) -> str:
     )
 
 
-REFERENCE_CSP: Final[str] = _policy(_templates.get_template("reference.css").render())
+_STYLE: Final = files("rickhouse.platform.web").joinpath("templates", "reference.css").read_text("utf-8")
+
+REFERENCE_CSP: Final[str] = _policy(_STYLE)
 """The header `Content-Security-Policy` that the page is to be sent with."""
 
 
@@ -152,6 +155,7 @@ def render_reference(document: _Json) -> str:
     info = document.get("info", {})
     reader = _Reader(document)
     return _templates.get_template("reference.html").render(
+        style=_STYLE,
         title=str(info.get("title", "API")),
         version=str(info.get("version", "")),
         summary=str(info.get("summary", "")),
