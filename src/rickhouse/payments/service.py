@@ -37,8 +37,8 @@ class PaymentsService:
     """Payments of one shop through one gateway.
 
     `late_after_s` is longer than asking the gateway for an authorisation can take, its tries included (with time limits
-    of 1 s to connect and 5 s in all: 7.4 s): an attempt that has been silent for longer has nobody waiting for it. `watch_s` is how long a request may be lost on its way and arrive after
-    all, at a gateway that cannot bar a key.
+    of 1 s to connect and 5 s in all, 7.4 s): an attempt that has been silent for longer has nobody waiting for it.
+    `watch_s` is how long a request may be lost on its way and arrive after all, at a gateway that cannot bar a key.
     """
 
     def __init__(
