@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -43,11 +44,22 @@ _log = structlog.get_logger("rickhouse.events")
 # Every transaction below the snapshot's xmin has ended, and what it committed is visible: a number that is skipped
 # here can never appear later. Sequence numbers or times would not do, because commits come in another order.
 READ_LOG: Final = """
-select xid::text::bigint as xid, seq, kind, subject, body::text as body, at
+select xid, seq, kind, subject, body::text as body, at
 from events
-where (xid, seq) > ($1::text::xid8, $2::bigint) and xid < pg_snapshot_xmin(pg_current_snapshot())
+where (xid, seq) > ($1, $2) and xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + event_offset()
 order by xid, seq
 limit $3
+"""
+
+# Numbers that this server has yet to give out come from another one.
+MISSING_OFFSET: Final = """
+select max(xid) - pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1 as missing
+from events
+having max(xid) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + event_offset()
+"""
+
+RAISE_OFFSET: Final = """
+create or replace function event_offset() returns bigint language sql immutable parallel safe return {missing}
 """
 
 FIND_POSITION: Final = """
@@ -121,6 +133,10 @@ update parked_events set error = $4, parked_at = clock_timestamp() where subscri
 """
 
 
+class LogAhead(Condition, code="event_log_ahead", kind=Kind.UNAVAILABLE, title="The event log was restored"):
+    """The log holds transaction numbers that this server has yet to reach, so that new events would be overlooked."""
+
+
 class Feed(Protocol):
     """A slice's log as another slice reads it, in this process or through `rpc`."""
 
@@ -163,10 +179,17 @@ class LogFeed:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._continues = False
 
     async def read(self, after: Position, limit: int) -> tuple[Recorded, ...]:
-        """See Feed. Raises DatabaseAway."""
-        rows = await self._db.fetch(READ_LOG, str(after.xid), after.seq, min(limit, _READ_MAX))
+        """See Feed. Raises DatabaseAway, LogAhead."""
+        if not self._continues:
+            if await self._db.fetchrow(MISSING_OFFSET) is not None:
+                raise LogAhead(
+                    f"The log of {self._db.schema} was restored into another server: run 'rickhouse db migrate'."
+                )
+            self._continues = True
+        rows = await self._db.fetch(READ_LOG, after.xid, after.seq, min(limit, _READ_MAX))
         read: list[Recorded] = []
         size_bytes = 0
         for row in rows:
@@ -278,6 +301,18 @@ class Subscriber:
 
     def _step(self, kept: Position, reached: Position) -> tuple[str, int, int, int, int]:
         return self.name, kept.xid, kept.seq, reached.xid, reached.seq
+
+
+async def continue_log(connection: asyncpg.Connection[Row]) -> bool:
+    """Let new events follow on those of a log that was restored into another server; answers whether that was needed.
+
+    `connection` owns the schema that is its search path. Done before anything is written there.
+    """
+    missing = await connection.fetchval(MISSING_OFFSET)
+    if missing is None:
+        return False
+    await connection.execute(RAISE_OFFSET.format(missing=int(missing)))
+    return True
 
 
 async def replay(db: Database, name: str, from_position: Position = START) -> None:

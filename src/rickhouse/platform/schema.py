@@ -17,6 +17,7 @@ import msgspec
 
 from rickhouse.kernel.errors import Condition, Kind
 from rickhouse.platform.db import DatabaseAway
+from rickhouse.platform.events import continue_log
 
 PLATFORM_PACKAGE: Final = "rickhouse.platform"
 _LOCK_KEY: Final = 7_234_015_518
@@ -132,6 +133,10 @@ async def migrate(
                 report(f"{slice_name}: {migration.name}")
                 await _apply(connection, slice_name, migration)
                 applied += 1
+            async with connection.transaction():
+                await connection.execute(f"set local search_path = {_identifier(slice_name)}")
+                if await continue_log(connection):
+                    report(f"{slice_name}: new events follow on those of the restored log")
     finally:
         await connection.close()
     return applied
