@@ -228,7 +228,7 @@ async def test_retries_repeat_what_was_not_sent_until_the_vendor_is_back() -> No
 async def test_retries_never_repeat_what_may_have_been_received() -> None:
     received = 0
 
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def behave(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         nonlocal received
         await read_request(reader)
         received += 1
