@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 
 from rickhouse.catalog.model import ChangeProduct, CreateProduct, CreateVariant, Product
 from rickhouse.catalog.service import CatalogService
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.kernel.money import Money
+from rickhouse.platform.db import Database
 
 _keys = count(1)
 
@@ -32,6 +36,25 @@ def fresh_key(owner: str = "test", fingerprint: bytes = b"fingerprint") -> Keyed
 
 def any_version(_version: int) -> None:
     """Let a change of whatever version pass."""
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for it, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def listening(db: Database) -> AsyncGenerator[CatalogService]:
+    """A catalogue in US dollars with a memory of its own, from when it can trust it."""
+    catalog = CatalogService(db, currency="USD")
+    await catalog.open()
+    try:
+        await until(lambda: catalog.keeps)
+        yield catalog
+    finally:
+        await catalog.close()
 
 
 async def on_sale(catalog: CatalogService, asked: CreateProduct = RYE, *bottlings: CreateVariant) -> Product:

@@ -115,7 +115,7 @@ def test_an_active_product_cannot_lose_what_it_needed_to_become_active() -> None
     with pytest.raises(ProductNotReady):
         change_product(active, ChangeProduct(abv_bp=3_000))
     with pytest.raises(ProductNotReady) as refused:
-        change_variant(active, active.variants[0].variant_id, ChangeVariant(status="archived"), "USD")
+        change_variant(active, active.variants[0], ChangeVariant(status="archived"), "USD")
     assert refused.value.facts == {"missing": ["variant"]}
 
 
@@ -160,11 +160,11 @@ def test_a_price_in_another_currency_is_refused() -> None:
 @pytest.mark.parametrize("change", [ChangeVariant(sku="OTHER"), ChangeVariant(size_ml=375)])
 def test_what_identifies_a_bottling_changes_only_in_a_draft(change: ChangeVariant) -> None:
     still_draft = product()
-    variant_id = still_draft.variants[0].variant_id
-    assert change_variant(still_draft, variant_id, change, "USD") != still_draft.variants[0]
+    (variant,) = still_draft.variants
+    assert change_variant(still_draft, variant, change, "USD") != variant
     for status in ("active", "archived"):
         with pytest.raises(BottlingFixed):
-            change_variant(msgspec.structs.replace(still_draft, status=status), variant_id, change, "USD")
+            change_variant(msgspec.structs.replace(still_draft, status=status), variant, change, "USD")
 
 
 def test_buyers_see_active_products_without_archived_bottlings() -> None:

@@ -324,12 +324,11 @@ def change_product(product: Product, change: ChangeProduct) -> Product:
     return changed
 
 
-def change_variant(product: Product, variant_id: VariantId, change: ChangeVariant, currency: str) -> Variant:
-    """The bottling of `product` after the change; itself where nothing differs. Its version is not touched.
+def change_variant(product: Product, variant: Variant, change: ChangeVariant, currency: str) -> Variant:
+    """A bottling of `product` after the change; `variant` itself where nothing differs. Its version is not touched.
 
     Raises FieldInvalid, CurrencyMismatch, BottlingFixed, ProductNotReady.
     """
-    variant = variant_of(product, variant_id)
     changed = msgspec.structs.replace(variant, **_given(change))
     if changed == variant:
         return variant
@@ -341,14 +340,14 @@ def change_variant(product: Product, variant_id: VariantId, change: ChangeVarian
                 "archive this bottling and add another.",
                 field=field,
             )
-    others = tuple(other for other in product.variants if other.variant_id != variant_id)
+    others = tuple(other for other in product.variants if other.variant_id != variant.variant_id)
     _require_ready(msgspec.structs.replace(product, variants=(*others, changed)))
     return changed
 
 
-def variant_of(product: Product, variant_id: VariantId) -> Variant:
-    """The bottling `variant_id`, which must be one of `product`."""
-    return next(variant for variant in product.variants if variant.variant_id == variant_id)
+def find_variant(product: Product, variant_id: VariantId) -> Variant | None:
+    """That bottling of the product."""
+    return next((variant for variant in product.variants if variant.variant_id == variant_id), None)
 
 
 def for_buyers(product: Product) -> Product | None:
@@ -380,6 +379,16 @@ def offer_at(shelved: Shelved, at: datetime) -> Offer:
         f"{shelved.offer.title} {detail}; take it out of the order.",
         variant_id=str(shelved.offer.variant_id),
         reason=reason,
+    )
+
+
+def settled_filter(wanted: ProductFilter, *, staff: bool) -> ProductFilter:
+    """The filter as it is applied: buyers get what is active, and a blank search is none. Raises FieldInvalid."""
+    q = (wanted.q or "").strip()
+    if "\0" in q:
+        raise FieldInvalid("q holds a NUL character, which no text has.", field="q", rule="no_nul")
+    return ProductFilter(
+        status=wanted.status if staff else "active", spirit_class=wanted.spirit_class, q=q or None
     )
 
 
