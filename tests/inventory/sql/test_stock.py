@@ -40,6 +40,7 @@ from tests.inventory.samples import (
     events_of,
     fresh_key,
     held,
+    let_lapse,
     opened,
     received,
     until_somebody_waits,
@@ -262,11 +263,16 @@ async def test_only_what_is_in_quarantine_comes_out_of_it(
     assert await counts_of(inventory, variant_id) == (5, 0, 0)
 
 
-async def test_the_ledger_tells_the_story_of_a_bottle(inventory: InventoryService, shop: WarehouseId) -> None:
+async def test_the_ledger_tells_the_story_of_a_bottle(
+    inventory: InventoryService, db: Database, shop: WarehouseId
+) -> None:
     variant_id = await received(inventory, shop, 3)
     sold = await held(inventory, (variant_id, 1))
     await inventory.commit(sold.order_id)
     await inventory.release(sold.order_id)
+    left = await held(inventory, (variant_id, 2))
+    await let_lapse(db, left.order_id)
+    await inventory.expire_holds()
 
     story = [
         (e.kind, e.on_hand_delta, e.held_delta, e.order_id, e.actor)
@@ -278,6 +284,8 @@ async def test_the_ledger_tells_the_story_of_a_bottle(inventory: InventoryServic
         ("hold", 0, 1, sold.order_id, "checkout"),
         ("commit", -1, -1, sold.order_id, "checkout"),
         ("release", 1, 0, sold.order_id, "checkout"),
+        ("hold", 0, 2, left.order_id, "checkout"),
+        ("expiry", 0, -2, left.order_id, "clock"),
     ]
 
 

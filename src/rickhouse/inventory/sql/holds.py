@@ -136,11 +136,11 @@ with sold as (
 select variant_id, warehouse_id, region, quantity, expires_at from locked
 """
 
-# Puts back what `ended` orders kept: (order_id, customer_id, was, cause, event, body). What was held is held no more;
-# what was sold stands on hand again. Answers the orders that are `settled`.
+# Puts back what `ended` orders kept: (order_id, customer_id, was, cause, actor, event, body). What was held is held no
+# more; what was sold stands on hand again. Answers the orders that are `settled`.
 _GIVE_BACK: Final = """
 , freed as materialized (
-    select order_id, customer_id, variant_id, warehouse_id, quantity, limited, cause,
+    select order_id, customer_id, variant_id, warehouse_id, quantity, limited, cause, actor,
         case was when 'committed' then quantity else 0 end as on_hand_delta,
         case was when 'committed' then 0 else -quantity end as held_delta
     from ended join allocations using (order_id)
@@ -176,7 +176,7 @@ _GIVE_BACK: Final = """
     where allowances.customer_id = owing.customer_id and allowances.variant_id = owing.variant_id
 ), entered as (
     insert into movements (kind, variant_id, warehouse_id, on_hand_delta, held_delta, order_id, actor)
-    select cause::movement_kind, variant_id, warehouse_id, on_hand_delta, held_delta, order_id, 'checkout'
+    select cause::movement_kind, variant_id, warehouse_id, on_hand_delta, held_delta, order_id, actor
     from freed
     order by order_id, variant_id, warehouse_id
 ), noted as (
@@ -201,7 +201,7 @@ with before as materialized (
     from before
     where holds.order_id = before.order_id and before.state <> 'released'
     returning holds.order_id, holds.customer_id, before.state as was,
-        'release' as cause, 'inventory.hold_released' as event, $2::jsonb as body
+        'release' as cause, 'checkout' as actor, 'inventory.hold_released' as event, $2::jsonb as body
 )
 """
 
@@ -221,7 +221,7 @@ with due as materialized (
     for no key update of holds skip locked
 ), ended as (
     select order_id, customer_id, 'held'::hold_state as was,
-        'expiry' as cause, 'inventory.hold_expired' as event, body::jsonb as body
+        'expiry' as cause, 'clock' as actor, 'inventory.hold_expired' as event, body::jsonb as body
     from due
 ), forgotten as (
     delete from holds using due where holds.order_id = due.order_id
