@@ -40,13 +40,17 @@ class Cache:
     """Where regions keep their entries: `mem://`, or `redis://…` to share them with other processes."""
 
     def __init__(self, url: str = "mem://") -> None:
+        # `check_repr` would write out each entry as text when it is read, only to see whether that fails: of a page of
+        # products, that is more work than everything else together.
         self._backend = Backend()
         if url.startswith("mem:"):
             # Without a check interval nothing walks over the entries; those too many or too old go as others come.
-            self._backend.setup("mem://", size=_ENTRIES_MAX, check_interval=0, pickle_type=PicklerType.NULL)
+            self._backend.setup(
+                "mem://", size=_ENTRIES_MAX, check_interval=0, pickle_type=PicklerType.NULL, check_repr=False
+            )
         else:
             # Entries are bytes: what comes out of a shared store is never unpickled.
-            self._backend.setup(url, suppress=False, pickle_type=PicklerType.NULL)
+            self._backend.setup(url, suppress=False, pickle_type=PicklerType.NULL, check_repr=False)
 
     def region(self, name: str, ttl_s: float, healthy: Callable[[], bool] = _always) -> Region:
         """A part of the cache that is forgotten as a whole. Nothing is taken from it while `healthy()` is false."""
