@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from rickhouse.catalog.contract import NotForSale, VariantNotFound
 from rickhouse.customers.contract import PersonInvalid
@@ -65,7 +65,7 @@ from rickhouse.platform.web import (
 READ_ALL = "orders:read_all"
 """Beside `orders:read`: see everybody's orders, not only those of the token's own subject."""
 
-OrderState = Annotated[State | None, Parameter(query="state", description="Only orders in this state.")]
+OrderState = Annotated[State | None, QueryParameter(name="state", description="Only orders in this state.")]
 
 
 def routes(orders: OrdersService, checkout: CheckoutService, cancel: CancelService) -> list[HTTPRouteHandler]:
