@@ -36,18 +36,18 @@ COMMANDS: Final[tuple[tuple[App, str, str, str, str], ...]] = (
     (
         app,
         "run",
-        "serving:run",
+        "run:run",
         "Bring everything up, buy one bottle through the API, keep serving.",
         "rickhouse run --once",
     ),
     (
         app,
         "serve",
-        "serving:serve",
+        "serve:serve",
         "Serve the HTTP API of all slices, or of the named ones.",
         "RICKHOUSE_WEB__PORT=8101 rickhouse serve inventory",
     ),
-    (app, "work", "serving:work", "Run what the slices do by themselves.", "rickhouse work inventory"),
+    (app, "work", "work:work", "Run what the slices do by themselves.", "rickhouse work inventory"),
     (app, "seed", "data:seed", "Put a believable distillery into the database.", "rickhouse seed"),
     (
         app,

@@ -6,14 +6,14 @@ Nothing here waits, looks at a clock, or knows where anything is stored.
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from rickhouse.catalog.contract import Offer
 from rickhouse.compliance.contract import Decision, DecisionLine, Reason, Sale
 from rickhouse.customers.contract import AgeProof
-from rickhouse.kernel.errors import CurrencyMismatch, FieldInvalid, JsonFact, Kind
+from rickhouse.kernel.errors import CurrencyMismatch, FieldInvalid, Kind
 from rickhouse.kernel.ids import AddressId, CustomerId, DecisionId, OrderId, PaymentId
 from rickhouse.kernel.money import Money, allocate, total
 from rickhouse.orders.contract import LineRequest, OrderLine, State, WrongState
@@ -54,11 +54,11 @@ class Legal(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A condition as it is stored, to be raised again for the same request."""
+    """A condition as it is stored, to be raised again for the same request; `facts` are plain JSON."""
 
     code: str
     detail: str
-    facts: dict[str, JsonFact] = {}
+    facts: dict[str, Any] = {}
 
 
 class Quote(msgspec.Struct, frozen=True):
