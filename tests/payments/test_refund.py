@@ -123,19 +123,20 @@ async def test_the_same_key_at_once_gives_back_once(payments: PaymentsService, b
 async def test_refunds_at_once_never_give_back_more_than_was_captured(
     payments: PaymentsService, bank: BankProcess
 ) -> None:
-    payment = await captured(payments)
+    for _ in range(4):  # the first round opens the connections that the others race on
+        payment = await captured(payments)
 
-    answers = await asyncio.gather(
-        *(payments.refund(payment.order_id, usd(2_000), f"key-{number}") for number in range(20)),
-        return_exceptions=True,
-    )
+        answers = await asyncio.gather(
+            *(payments.refund(payment.order_id, usd(2_000), f"key-{number}") for number in range(20)),
+            return_exceptions=True,
+        )
 
-    given = [answer for answer in answers if isinstance(answer, Refund)]
-    assert [refund.state for refund in given] == ["refunded"] * 4
-    assert sum(isinstance(answer, RefundTooLarge) for answer in answers) == 16
-    known = await payments.get_payment(payment.payment_id)
-    assert (known.state, known.refunded) == ("partly_refunded", usd(8_000))
-    await agreed(payments, bank, payment)
+        given = [answer for answer in answers if isinstance(answer, Refund)]
+        assert [refund.state for refund in given] == ["refunded"] * 4
+        assert sum(isinstance(answer, RefundTooLarge) for answer in answers) == 16
+        known = await payments.get_payment(payment.payment_id)
+        assert (known.state, known.refunded) == ("partly_refunded", usd(8_000))
+        await agreed(payments, bank, payment)
 
 
 @pytest.mark.parametrize(
