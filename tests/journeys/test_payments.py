@@ -188,7 +188,7 @@ class PaymentLives(RuleBasedStateMachine):
         )
 
     def _service(self, gateway: Gateway) -> PaymentsService:
-        return PaymentsService(self._db, gateway, late_after_s=0.05)
+        return PaymentsService(self._db, gateway, late_after_s=0.05, abandon_after_s=0.05)
 
     def _try(self, step: Awaitable[Any]) -> None:
         """A refusal or a crash is as good as an answer; the invariants say whether it was right."""

@@ -46,7 +46,7 @@ async def payments(db: Database, gateway: SandboxGateway) -> AsyncGenerator[Paym
     """Payments whose books have to agree with themselves when the test ends. What tests left open before is not due."""
     await db.execute("update attempts set ask_at = 'infinity' where ask_at is not null")
     await db.execute("update refunds set ask_at = 'infinity' where ask_at is not null")
-    service = PaymentsService(db, gateway, late_after_s=LATE_AFTER_S)
+    service = PaymentsService(db, gateway, late_after_s=LATE_AFTER_S, abandon_after_s=LATE_AFTER_S)
     yield service
     assert await service.verify() == ()
 

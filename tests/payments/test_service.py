@@ -22,23 +22,29 @@ from tests.payments.samples import (
     LATE_AFTER_S,
     PRICE,
     TIMEOUT_S,
+    make_due,
     statuses,
 )
 from tests.simulators.bank import BankProcess, simulated_bank
 
 
 async def test_an_attempt_that_nobody_came_back_for_is_given_up_by_itself(
-    payments: PaymentsService, db: Database, bank: BankProcess
+    db: Database, gateway: SandboxGateway, payments: PaymentsService, bank: BankProcess
 ) -> None:
     order_id = OrderId.new()
     await sql.begin(db, order_id, 1, PRICE, "tok_approve", LATE_AFTER_S)
+    patient = PaymentsService(db, gateway, late_after_s=LATE_AFTER_S, abandon_after_s=60)
 
     too_early = await payments.resolve_due()
     await asyncio.sleep(LATE_AFTER_S)
+    left_alone = await patient.resolve_due()
+    between = (await payments.attempts_of(order_id))[0]
+    await make_due(db, order_id)
     due = await payments.resolve_due()
 
     payment = (await payments.attempts_of(order_id))[0]
-    assert (too_early, due) == (0, 1)
+    assert (too_early, left_alone, due) == (0, 1, 1)
+    assert between.state == "created"
     assert (payment.state, payment.decline_code) == ("declined", "not_received")
     assert statuses(bank, order_id) == []
 

@@ -70,8 +70,11 @@ class AuthoriseService:
         answer = await await_answer(partial(self._ask_again, known.payment_id), patience_s=patience_s)
         return answer or await self._settlement.again(known)
 
-    async def resolve(self, attempt: Attempt) -> Attempt:
-        """Ask the gateway what became of an open attempt; any other is answered as it stands."""
+    async def resolve(self, attempt: Attempt, silent_for_s: float | None = None) -> Attempt:
+        """Ask the gateway what became of an open attempt; any other is answered as it stands.
+
+        One that the gateway never heard of is given up when it has been silent for so long (`late_after_s` if unsaid).
+        """
         if not attempt.open:
             return attempt
         try:
@@ -79,7 +82,7 @@ class AuthoriseService:
         except Technical:
             return attempt
         if standing is None:
-            return await self._not_received(attempt)
+            return await self._not_received(attempt, silent_for_s or self._late_after_s)
         return await self._settlement.settle(attempt, standing)
 
     async def _send(self, attempt: Attempt) -> Attempt:
@@ -121,15 +124,15 @@ class AuthoriseService:
         if attempt.state == "created" and attempt.silent_s < self._late_after_s:
             return None
         if not attempt.may_send_again:
-            return await self._not_received(attempt)
+            return await self._not_received(attempt, self._late_after_s)
         if not await sql.send_again(self._db, attempt, self._late_after_s):
             return None
         return await self._send(attempt)
 
-    async def _not_received(self, attempt: Attempt) -> Attempt:
+    async def _not_received(self, attempt: Attempt, silent_for_s: float) -> Attempt:
         """The gateway never heard of it. Believed only once no request of ours can be under way any more and the key is
         barred against what was lost on its way; where it cannot be barred, what arrives late is looked for."""
-        if attempt.silent_s < self._late_after_s:
+        if attempt.silent_s < silent_for_s:
             return attempt
         key = gateway_key(attempt.payment_id, "void")
         try:

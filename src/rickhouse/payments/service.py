@@ -38,13 +38,22 @@ class PaymentsService:
 
     `late_after_s` is longer than asking the gateway for an authorisation can take, its tries included (with time limits
     of 1 s to connect and 5 s in all, 7.4 s): an attempt that has been silent for longer has nobody waiting for it.
-    `watch_s` is how long a request may be lost on its way and arrive after all, at a gateway that cannot bar a key.
+    `abandon_after_s` is how long the job leaves what the gateway never heard of to whoever began it, who may send it
+    again after a crash. `watch_s` is how long a request may be lost on its way and arrive after all, at a gateway that
+    cannot bar a key.
     """
 
     def __init__(
-        self, db: Database, gateway: Gateway, *, late_after_s: float = 8.0, watch_s: float = 86_400.0
+        self,
+        db: Database,
+        gateway: Gateway,
+        *,
+        late_after_s: float = 8.0,
+        abandon_after_s: float = 30.0,
+        watch_s: float = 86_400.0,
     ) -> None:
         self._db = db
+        self._abandon_after_s = max(late_after_s, abandon_after_s)
         settlement = Settlement(db, gateway, watch_s=watch_s)
         self._settlement = settlement
         self._refunds = RefundService(db, gateway, ask_after_s=late_after_s)
@@ -117,7 +126,7 @@ class PaymentsService:
     async def _go_on(self, attempt: Attempt) -> None:
         try:
             if attempt.open:
-                await self._authorise.resolve(attempt)
+                await self._authorise.resolve(attempt, self._abandon_after_s)
             elif attempt.wanted == "capture":
                 await self._captures.take(attempt)
             elif attempt.wanted == "void":
