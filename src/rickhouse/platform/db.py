@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -101,6 +102,8 @@ class Database:
         self._pool_max = pool_max
         self._acquire_timeout_s = acquire_timeout_s
         self._pool: asyncpg.Pool[Row] | None = None
+        self._resting: list[PoolConnectionProxy[Row]] = []
+        self._waiting = 0
 
     async def open(self) -> Self:
         """Make the pool. The database may be away: connections are made when they are needed."""
@@ -137,7 +140,10 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
-                await asyncio.wait_for(pool.close(), 5.0)
+                async with asyncio.timeout(5.0):
+                    while self._resting:
+                        await pool.release(self._resting.pop())
+                    await pool.close()
             except TimeoutError:
                 pool.terminate()
 
@@ -172,7 +178,7 @@ class Database:
         """
         refuse_in_transaction("transaction")
         try:
-            async with self._acquire() as connection, connection.transaction():
+            async with self._connection() as connection, connection.transaction():
                 mark = _transaction_open.set(True)
                 try:
                     yield connection
@@ -184,7 +190,7 @@ class Database:
     async def _run(self, statement: Callable[[PoolConnectionProxy[Row]], Awaitable[Result]]) -> Result:
         for attempt in range(1, _ATTEMPTS_MAX + 1):
             try:
-                async with self._acquire() as connection:
+                async with self._connection() as connection:
                     return await statement(connection)
             except _REPEATABLE as error:
                 if attempt == _ATTEMPTS_MAX:
@@ -200,15 +206,62 @@ class Database:
             "search_path": self.schema,
             "timezone": "UTC",
             "jit": "off",
+            # Every statement here is prepared and run over and over: planning one anew costs more than running it.
+            "plan_cache_mode": "force_generic_plan",
             "statement_timeout": "8s",
             "lock_timeout": "4s",
             "idle_in_transaction_session_timeout": "15s",
         }
 
-    def _acquire(self) -> asyncpg.pool.PoolAcquireContext[Row]:
+    def _connection(self) -> _Lease:
         if self._pool is None:
             raise DatabaseAway("The service is shutting down; try again in a moment.")
-        return self._pool.acquire(timeout=self._acquire_timeout_s)
+        return _Lease(self, self._pool)
+
+    async def take(self, pool: asyncpg.Pool[Row]) -> PoolConnectionProxy[Row]:
+        """A connection that rests, or one of the pool's."""
+        while self._resting:
+            connection = self._resting.pop()
+            if not connection.is_closed():
+                return connection
+            await pool.release(connection)
+        self._waiting += 1
+        try:
+            return await pool.acquire(timeout=self._acquire_timeout_s)
+        finally:
+            self._waiting -= 1
+
+    async def give_back(
+        self, pool: asyncpg.Pool[Row], connection: PoolConnectionProxy[Row], *, well: bool
+    ) -> None:
+        """Let a connection rest where nobody waits for it; after a failure the pool looks after it."""
+        if well and not self._waiting and pool is self._pool:
+            self._resting.append(connection)
+        else:
+            await pool.release(connection)
+
+
+class _Lease:
+    """One connection for one statement or transaction.
+
+    The pool's own way takes 20 µs of a statement's 30, a quarter of a millisecond in every checkout; so a connection
+    that nobody waits for rests with us between two statements. Making, limiting, waiting and closing stay the pool's.
+    """
+
+    __slots__ = ("_connection", "_database", "_pool")
+
+    def __init__(self, database: Database, pool: asyncpg.Pool[Row]) -> None:
+        self._database = database
+        self._pool = pool
+
+    async def __aenter__(self) -> PoolConnectionProxy[Row]:
+        self._connection = await self._database.take(self._pool)
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._database.give_back(self._pool, self._connection, well=kind is None)
 
 
 def _away(error: BaseException) -> BaseException:
