@@ -44,7 +44,7 @@ def test_without_file_and_environment_every_default_holds() -> None:
     assert settings == Settings()
     assert settings.web == WebSettings(host="127.0.0.1", port=8000, workers=2, body_bytes_max=262_144)
     assert settings.orders == OrderSettings(
-        hold_ttl_s=900, review_hold_s=86_400, lease_s=10, currency="USD", tax_bp={}, shipping_minor=0
+        hold_ttl_s=900, review_hold_s=86_400, lease_s=15, currency="USD", tax_bp={}, shipping_minor=0
     )
     assert settings.cache.url == "mem://"
     assert (settings.payments.gateway, settings.payments.bank_url) == ("sandbox", "http://127.0.0.1:8090")

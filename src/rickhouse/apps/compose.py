@@ -57,13 +57,17 @@ GATEWAYS: Final[Mapping[str, Callable[[Settings], Gateway]]] = {
 """Who moves money. A new vendor is a folder under `payments/providers` and a line here."""
 
 BUREAUS: Final[Mapping[str, Callable[[Settings], AgeBureau]]] = {
-    "sandbox": lambda settings: SandboxBureau(HttpClient(settings.customers.bureau_url, name="age bureau")),
+    "sandbox": lambda settings: SandboxBureau(
+        HttpClient(settings.customers.bureau_url, name="age bureau", timeout_s=4.0)
+    ),
 }
-"""Who proves an age. A new vendor is a folder under `customers/providers` and a line here."""
+"""Who proves an age. A new vendor is a folder under `customers/providers` and a line here.
+
+Its time limit and the gateway's together stay below an order's lease, lest a slow vendor call in a second runner."""
 
 
 def compose(settings: Settings, slices: Sequence[str] = ()) -> House:
-    """Wire the named slices, or every slice that is not remote. Raises SettingsError, KeyFileRefused."""
+    """Wire the named slices, or every slice that is not remote. Raises SettingsError, PrivateFileRefused."""
     house = House(settings, slices or tuple(name for name in SLICES if name not in settings.remotes))
     bound = _Bound(house)
     services = {

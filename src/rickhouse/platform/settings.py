@@ -132,7 +132,7 @@ class OrderSettings(Section, frozen=True):
 
     hold_ttl_s: PositiveInt = 900
     review_hold_s: PositiveInt = 86_400
-    lease_s: PositiveInt = 10
+    lease_s: PositiveInt = 15
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "USD"
     tax_bp: dict[Region, BasisPoints] = field(default_factory=dict[str, int])
     shipping_minor: Annotated[int, Meta(ge=0)] = 0
