@@ -65,6 +65,8 @@ def run(settings: Settings, *, once: bool, say: Report) -> None:
         if not settings.compliance.permits:
             say("no permits are configured: the demonstration distillery's own licence is taken for granted")
             os.environ["RICKHOUSE_COMPLIANCE__PERMITS"] = encode_json(DEMO_PERMITS).decode()
+        # A line for every request would bury the story; whoever wants them says so.
+        os.environ.setdefault("RICKHOUSE_LOG__LEVEL", "warning")
         settings = load_settings()
         say("bringing the database up to date")
         applied = asyncio.run(bring_up_to_date(settings, SLICES, lambda line: say(f"  {line}")))
