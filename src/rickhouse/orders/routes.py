@@ -70,10 +70,16 @@ OrderState = Annotated[State | None, QueryParameter(name="state", description="O
 
 def routes(orders: OrdersService, checkout: CheckoutService, cancel: CancelService) -> list[HTTPRouteHandler]:
     """Every route of the slice."""
-    return [*_checkout_routes(checkout, cancel), *_review_routes(orders), *_order_routes(orders, cancel)]
+    return [
+        *_opening_routes(checkout, cancel),
+        *_completing_routes(checkout),
+        *_review_routes(orders),
+        *_reading_routes(orders),
+        *_cancelling_routes(cancel),
+    ]
 
 
-def _checkout_routes(service: CheckoutService, cancel: CancelService) -> list[HTTPRouteHandler]:
+def _opening_routes(service: CheckoutService, cancel: CancelService) -> list[HTTPRouteHandler]:
     @post(
         "/v1/checkouts",
         scope="checkouts:buy",
@@ -101,6 +107,20 @@ def _checkout_routes(service: CheckoutService, cancel: CancelService) -> list[HT
         found = checkout_of(order)
         return created(found, f"/v1/checkouts/{found.checkout_id}")
 
+    @delete(
+        "/v1/checkouts/{checkout_id:str}",
+        scope="checkouts:buy",
+        summary="Give the bottles back",
+        errors=(CheckoutClosed, LeaseLost),
+        example=CHECKOUT_EXAMPLE,
+    )
+    async def abandon_checkout(request: Request[Any, Any, Any], checkout_id: CheckoutId) -> Checkout:
+        return checkout_of(await cancel.abandon(caller(request).subject, checkout_id))
+
+    return [open_checkout, abandon_checkout]
+
+
+def _completing_routes(service: CheckoutService) -> list[HTTPRouteHandler]:
     @post(
         "/v1/checkouts/{checkout_id:str}/complete",
         scope="checkouts:buy",
@@ -132,17 +152,7 @@ def _checkout_routes(service: CheckoutService, cancel: CancelService) -> list[HT
             return Response(completion, status_code=202)
         return created(completion, f"/v1/orders/{order.order_id}")
 
-    @delete(
-        "/v1/checkouts/{checkout_id:str}",
-        scope="checkouts:buy",
-        summary="Give the bottles back",
-        errors=(CheckoutClosed, LeaseLost),
-        example=CHECKOUT_EXAMPLE,
-    )
-    async def abandon_checkout(request: Request[Any, Any, Any], checkout_id: CheckoutId) -> Checkout:
-        return checkout_of(await cancel.abandon(caller(request).subject, checkout_id))
-
-    return [open_checkout, complete_checkout, abandon_checkout]
+    return [complete_checkout]
 
 
 def _review_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
@@ -179,7 +189,7 @@ def _review_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
     return [get_checkout, review_checkout]
 
 
-def _order_routes(orders: OrdersService, cancel: CancelService) -> list[HTTPRouteHandler]:
+def _reading_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
     @get(
         "/v1/orders",
         scope="orders:read",
@@ -214,6 +224,10 @@ def _order_routes(orders: OrdersService, cancel: CancelService) -> list[HTTPRout
     async def get_timeline(request: Request[Any, Any, Any], order_id: OrderId) -> Timeline:
         return Timeline(await orders.timeline(order_id, _owner(request)))
 
+    return [list_orders, get_order, get_timeline]
+
+
+def _cancelling_routes(cancel: CancelService) -> list[HTTPRouteHandler]:
     @post(
         "/v1/orders/{order_id:str}/cancel",
         scope="orders:write",
@@ -229,7 +243,7 @@ def _order_routes(orders: OrdersService, cancel: CancelService) -> list[HTTPRout
     ) -> OrderResource:
         return order_of(await cancel.cancel(keyed(request, idempotency_key, data), order_id, data.reason))
 
-    return [list_orders, get_order, get_timeline, cancel_order]
+    return [cancel_order]
 
 
 def _owner(request: Request[Any, Any, Any]) -> str | None:
