@@ -53,6 +53,34 @@ class Page(HTMLParser):
 
 def document(word: str = "plain") -> dict[str, Any]:
     """A document of four operations; `word` stands wherever an author can write."""
+    bottle_id = {
+        "name": "bottle_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "examples": ["btl_01h455vb4pex5vsknk084sn02q"]},
+        "description": word,
+    }
+    breaking = {"tags": ["bottles"], "summary": "Break", "security": [{"bearer": []}], "responses": {}}
+    reading = {"tags": ["orders"], "summary": "Read", "deprecated": True, "responses": {}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": word, "version": word, "summary": word, "description": f"{word}\n\nSecond."},
+        "tags": [{"name": "orders", "description": word}],
+        "paths": {
+            "/health": {"get": {"summary": "Alive", "responses": {"200": {"description": word}}}},
+            "/v1/bottles": {"post": _filling(word)},
+            "/v1/bottles/{bottle_id}": {"parameters": [bottle_id], "delete": breaking},
+            f"/v1/orders/{word}": {"get": reading},
+        },
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "description": word}},
+            "schemas": _schemas(word),
+        },
+    }
+
+
+def _filling(word: str) -> dict[str, Any]:
+    """An operation with everything that one can have."""
     problem = {
         "description": f"`{word}`: {word}",
         "content": {
@@ -65,97 +93,56 @@ def document(word: str = "plain") -> dict[str, Any]:
             }
         },
     }
-    bottle = {
+    asked = {
+        "schema": {"$ref": "#/components/schemas/Bottle"},
+        "examples": {"typical": {"value": {"name": "Angel's share", "note": word}}},
+    }
+    answered = {
         "schema": {"$ref": "#/components/schemas/Page_x.Bottle_"},
         "examples": {"a": {"value": {"n": 1}}},
     }
-    bottle_id = {
-        "name": "bottle_id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "examples": ["btl_01h455vb4pex5vsknk084sn02q"]},
-        "description": word,
-    }
+    key = {"name": "Idempotency-Key", "in": "header", "required": True, "schema": {"type": "string"}}
+    bounds = {"type": "integer", "minimum": 1.0, "maximum": 100.0, "default": 20}
     return {
-        "openapi": "3.1.0",
-        "info": {"title": word, "version": word, "summary": word, "description": f"{word}\n\nSecond."},
-        "tags": [{"name": "orders", "description": word}],
-        "paths": {
-            "/health": {"get": {"summary": "Alive", "responses": {"200": {"description": word}}}},
-            "/v1/bottles": {
-                "post": {
-                    "tags": ["bottles"],
-                    "summary": word,
-                    "description": word,
-                    "security": [{"bearer": ["catalog:write"]}],
-                    "parameters": [
-                        {
-                            "name": "Idempotency-Key",
-                            "in": "header",
-                            "required": True,
-                            "schema": {"type": "string"},
-                        },
-                        {
-                            "name": "limit",
-                            "in": "query",
-                            "schema": {"type": "integer", "minimum": 1.0, "maximum": 100.0, "default": 20},
-                        },
-                    ],
-                    "requestBody": {
-                        "content": {
-                            "application/json": {
-                                "schema": {"$ref": "#/components/schemas/Bottle"},
-                                "examples": {"typical": {"value": {"name": "Angel's share", "note": word}}},
-                            }
-                        }
-                    },
-                    "responses": {
-                        "201": {
-                            "description": "Document created, URL follows",
-                            "headers": {"Location": {"schema": {"type": "string"}, "description": word}},
-                            "content": {"application/json": bottle},
-                        },
-                        "409": problem,
-                    },
-                }
+        "tags": ["bottles"],
+        "summary": word,
+        "description": word,
+        "security": [{"bearer": ["catalog:write"]}],
+        "parameters": [key, {"name": "limit", "in": "query", "schema": bounds}],
+        "requestBody": {"content": {"application/json": asked}},
+        "responses": {
+            "201": {
+                "description": "Document created, URL follows",
+                "headers": {"Location": {"schema": {"type": "string"}, "description": word}},
+                "content": {"application/json": answered},
             },
-            "/v1/bottles/{bottle_id}": {
-                "parameters": [bottle_id],
-                "delete": {
-                    "tags": ["bottles"],
-                    "summary": "Break",
-                    "security": [{"bearer": []}],
-                    "responses": {},
-                },
-            },
-            f"/v1/orders/{word}": {
-                "get": {"tags": ["orders"], "summary": "Read", "deprecated": True, "responses": {}}
+            "409": problem,
+        },
+    }
+
+
+def _schemas(word: str) -> dict[str, Any]:
+    """Schemas of every kind of field."""
+    return {
+        "Bottle": {
+            "title": "Bottle",
+            "description": word,
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": 9, "pattern": word},
+                "state": {"enum": ["full", "empty", word]},
+                "next": {"oneOf": [{"$ref": "#/components/schemas/Bottle"}, {"type": "null"}]},
+                "weights": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "labels": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+                word: {"const": word},
             },
         },
-        "components": {
-            "securitySchemes": {"bearer": {"type": "http", "description": word}},
-            "schemas": {
-                "Bottle": {
-                    "title": "Bottle",
-                    "description": word,
-                    "type": "object",
-                    "required": ["name"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "name": {"type": "string", "minLength": 1, "maxLength": 9, "pattern": word},
-                        "state": {"enum": ["full", "empty", word]},
-                        "next": {"oneOf": [{"$ref": "#/components/schemas/Bottle"}, {"type": "null"}]},
-                        "weights": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                        "labels": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
-                        word: {"const": word},
-                    },
-                },
-                "Page_x.Bottle_": {"title": "Page[Bottle]", "type": "object", "properties": {}},
-                "Problem": {
-                    "type": "object",
-                    "properties": {"at": {"type": "string", "format": "date-time"}},
-                },
-            },
+        "Page_x.Bottle_": {"title": "Page[Bottle]", "type": "object", "properties": {}},
+        "Problem": {
+            "type": "object",
+            "properties": {"at": {"type": "string", "format": "date-time"}},
         },
     }
 
