@@ -1,0 +1,1 @@
+"""Measurements of the whole house beside its limits: `python -m bench`. Nothing of the house depends on them."""
