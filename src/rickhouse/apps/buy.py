@@ -143,11 +143,16 @@ class Shop:
         headers = {"authorization": f"Bearer {token}"}
         if method == "POST":
             headers["idempotency-key"] = uuid4().hex
-        async with session.request(method, path, headers=headers, json=body) as reply:
-            answer: Json = await reply.json(content_type=None)
-            if reply.status >= 400:
-                raise PurchaseFailed(f"{method} {path}: {reply.status} {answer.get('detail', answer)}")
-            return answer
+        try:
+            async with session.request(method, path, headers=headers, json=body) as reply:
+                answer: Json = await reply.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise PurchaseFailed(
+                f"{method} {self._base_url}{path} had no answer of the API: is 'rickhouse run' serving there?"
+            ) from error
+        if reply.status >= 400:
+            raise PurchaseFailed(f"{method} {path}: {reply.status} {answer.get('detail', answer)}")
+        return answer
 
 
 def _money(amount: Json) -> str:

@@ -33,7 +33,7 @@ def reset(*, config: Config = None) -> None:
     """Stop the embedded PostgreSQL and delete all of its data. Only ever a directory that Rickhouse made."""
     root = settings_of(config).data_root
     reset_root(root)
-    say(f"{root} is empty")
+    say(f"{root} and all that was in it is gone")
 
 
 def db_migrate(*slices: Slice, config: Config = None) -> None:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from rickhouse.apps import buy as buying
 from rickhouse.apps.house import token_key
+from rickhouse.apps.refusals import Told
 from rickhouse.apps.scopes import OFFICE_SCOPES, ROLES, SHOP_SCOPES
 from rickhouse.apps.terminal import Config, say, settings_of
 
@@ -61,4 +62,7 @@ def token_issue(
         Seconds until it expires.
     """
     scopes = frozenset(scope) if scope else ROLES[role]
-    say(token_key(settings_of(config)).issue(subject, scopes, ttl_s))
+    try:
+        say(token_key(settings_of(config)).issue(subject, scopes, ttl_s))
+    except ValueError as error:
+        raise Told(f"No such token can be issued: {error}.") from error
