@@ -13,7 +13,7 @@ import msgspec
 from rickhouse.catalog.contract import Catalog, Offer
 from rickhouse.compliance.contract import Compliance, Decision
 from rickhouse.customers.contract import AgeProof, Customers, Person
-from rickhouse.inventory.contract import Hold, HoldLine, Inventory
+from rickhouse.inventory.contract import Hold, HoldLapsed, HoldLine, Inventory
 from rickhouse.kernel.clock import Clock, now
 from rickhouse.kernel.errors import (
     Condition,
@@ -57,6 +57,10 @@ from rickhouse.platform.saga import LeaseLost, await_answer, held
 
 _RESOLVE_AGAIN_S: Final = 2.0
 _RETRYABLE: Final = (Kind.UNAVAILABLE,)
+
+LEGAL_REVIEW: Final = "legal_review"
+AGE_REVIEW: Final = "age_review"
+"""Why an order waits for a human; settling one does not settle the other."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -195,14 +199,20 @@ class CheckoutService:
         )
         if claimed is None:
             return await self._same_completion(keyed, order_id)
+        try:
+            await self._keep_hold(claimed)
+        except HoldLapsed as lapsed:
+            await self._cancel.fail(claimed, lapsed)
+            raise
         return await self.run(claimed)
 
     async def run(self, order: Order) -> Order:
         """Take a leased order through the saga to its next rest, and write down how it came out."""
         try:
-            return await self._run(order)
-        except _Pause as pause:
-            return await self._rest(order, pause)
+            try:
+                return await self._run(order)
+            except _Pause as pause:
+                return await self._rest(order, pause)
         except LeaseLost:
             raise
         except PaymentDeclined as declined:
@@ -217,7 +227,7 @@ class CheckoutService:
 
     async def _run(self, order: Order) -> Order:
         """Hold → legal decision → age proof → authorise → commit → confirm."""
-        await self._keep_hold(order)
+        await self._require_hold(order)
         await self._decide(order)
         proof = await self._prove_age(order)
         payment = await self._authorise(order)
@@ -225,12 +235,20 @@ class CheckoutService:
         return await self._confirm(order, proof, payment)
 
     async def _keep_hold(self, order: Order) -> None:
-        """Let the bottles stay aside while the bank thinks."""
-        window = timedelta(seconds=self._terms.payment_window_s)
-        if order.hold_expires_at is None or order.hold_expires_at - self._clock() > window:
+        """Let the bottles stay aside while the bank thinks: once for each request, so that an order which cannot go on
+        does not keep them for ever."""
+        if self._remaining(order) > timedelta(seconds=self._terms.payment_window_s):
             return
         hold = await self._inventory.extend(order.order_id, self._terms.payment_window_s)
         await sql.keep_hold(self._db, order.order_id, order.fence, hold.expires_at)
+
+    async def _require_hold(self, order: Order) -> None:
+        """An order whose time is over ends here, unless its bottles are sold already. Raises HoldLapsed."""
+        if self._remaining(order) <= timedelta(0):
+            await self._inventory.extend(order.order_id, self._terms.payment_window_s)
+
+    def _remaining(self, order: Order) -> timedelta:
+        return timedelta(0) if order.hold_expires_at is None else order.hold_expires_at - self._clock()
 
     async def _decide(self, order: Order) -> None:
         """The decision of the opening stands for its day; after that the law is asked again."""
@@ -250,8 +268,8 @@ class CheckoutService:
             await sql.decided(self._db, order.order_id, order.fence, legal)
             if decision.outcome == "deny":
                 raise _forbidden(decision)
-        if legal.outcome == "review" and not order.cleared:
-            raise _Pause("review", "legal_review")
+        if legal.outcome == "review" and LEGAL_REVIEW not in order.cleared:
+            raise _Pause("review", LEGAL_REVIEW)
 
     async def _prove_age(self, order: Order) -> AgeProof:
         minimum_age = 0 if order.legal is None else order.legal.minimum_age
@@ -261,8 +279,8 @@ class CheckoutService:
                 f"The buyer is not shown to be {minimum_age} or older; the bottles went back on sale.",
                 minimum_age=minimum_age,
             )
-        if proof.outcome == "review" and not order.cleared:
-            raise _Pause("review", "age_review")
+        if proof.outcome == "review" and AGE_REVIEW not in order.cleared:
+            raise _Pause("review", AGE_REVIEW)
         return proof
 
     async def _authorise(self, order: Order) -> Payment:
@@ -313,23 +331,28 @@ class CheckoutService:
         if pause.state == "review":
             hold = await self._inventory.extend(order.order_id, self._terms.review_hold_s)
             hold_expires_at = hold.expires_at
-        return held(
-            await sql.pause(
-                self._db,
-                order.order_id,
-                order.fence,
-                state=pause.state,
-                cause=pause.cause,
-                action_url=pause.action_url,
-                hold_expires_at=hold_expires_at,
-                event=OrderMoved(order_id=order.order_id, after=pause.state, cause=pause.cause),
-            )
+        rested = await sql.pause(
+            self._db,
+            order.order_id,
+            order.fence,
+            state=pause.state,
+            cause=pause.cause,
+            action_url=pause.action_url,
+            hold_expires_at=hold_expires_at,
+            event=OrderMoved(order_id=order.order_id, after=pause.state, cause=pause.cause),
         )
+        if rested is None:
+            raise HoldLapsed(
+                "The bottles went back on sale before the payment could go on; open a new checkout."
+            )
+        return rested
 
     async def _reopen(self, order: Order, declined: PaymentDeclined) -> None:
         refusal = Refusal(declined.code, declined.detail, declined.facts)
         event = OrderMoved(order_id=order.order_id, after="open", cause=declined.code)
-        held(await sql.reopen(self._db, order.order_id, order.fence, refusal=refusal, event=event))
+        reopened = await sql.reopen(self._db, order.order_id, order.fence, refusal=refusal, event=event)
+        if reopened is None:
+            await self._cancel.fail(order, declined)
 
     async def _refuse_opening(self, order_id: OrderId, refusal: Condition, hold: Hold | None) -> None:
         """Leave nothing aside, and the answer on file where it is the answer for good."""

@@ -92,7 +92,7 @@ class Order(msgspec.Struct, frozen=True):
     hold_expires_at: datetime | None
     legal: Legal | None
     age_proof: AgeProof | None
-    cleared: bool
+    cleared: frozenset[str]
     attempt: int
     payment_token: str | None
     payment_id: PaymentId | None
@@ -101,6 +101,23 @@ class Order(msgspec.Struct, frozen=True):
     fence: int
     created_at: datetime
     placed_at: datetime | None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request under a key, as it is stored."""
+
+    kind: str
+    fingerprint: bytes
+    attempt: int
+    refusal: Refusal | None
+
+
+class TimelineRow(msgspec.Struct, frozen=True):
+    """One event of an order."""
+
+    kind: str
+    body: str
+    at: datetime
 
 
 def check_transition(before: State, after: State) -> None:

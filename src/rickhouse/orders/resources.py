@@ -18,11 +18,35 @@ from rickhouse.orders.model import Legal, Order
 from rickhouse.orders.service import TimelineEntry
 
 
+Line = Annotated[str, Meta(max_length=200)]
+Code = Annotated[str, Meta(max_length=20)]
+
+
+class Destination(Address, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the parcel goes. `country` is ISO 3166-1 alpha-2; `region` is ISO 3166-2 (`US-ND`)."""
+
+    line1: Line
+    line2: Line = ""
+    city: Line
+    region: Code
+    postal_code: Code
+    country: Code
+
+
+class Buyer(Person, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who buys. `phone` is E.164 or empty."""
+
+    name: Line
+    email: Annotated[str, Meta(max_length=254)]
+    phone: Code = ""
+    address: Destination
+
+
 class OpenCheckout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A basket and its buyer. `currency`, where given, must be the shop's."""
 
     lines: Annotated[tuple[LineRequest, ...], Meta(min_length=1, max_length=50)]
-    customer: Person
+    customer: Buyer
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
 
 
@@ -201,7 +225,7 @@ _EXAMPLE: Final = Order(
         (Reason("in_state_shipping_allowed", "allow", "North Dakota lets its distilleries ship.", ()),),
     ),
     age_proof=None,
-    cleared=False,
+    cleared=frozenset(),
     attempt=0,
     payment_token=None,
     payment_id=None,
@@ -227,12 +251,12 @@ AWAITING_EXAMPLE: Final = completion_of(
 )
 OPEN_EXAMPLE: Final = OpenCheckout(
     lines=(LineRequest(VariantId(_ID), 1),),
-    customer=Person(
+    customer=Buyer(
         name="Ada Example",
         email="ada@example.com",
         phone="+17015550123",
         birth_date=date(1985, 4, 12),
-        address=Address(
+        address=Destination(
             line1="1 Main Street", city="Medora", region="US-ND", postal_code="58645", country="US"
         ),
     ),

@@ -12,7 +12,7 @@ from rickhouse.kernel.ids import CheckoutId, OrderId
 from rickhouse.orders import sql
 from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.contract import OrderCancelled, OrderMoved, OrderSummary, State, WrongState
-from rickhouse.orders.model import Order, ends_as
+from rickhouse.orders.model import Order, TimelineRow, ends_as
 from rickhouse.platform.codec import decode_json
 from rickhouse.platform.db import Database
 
@@ -80,7 +80,7 @@ class OrdersService:
         return cleared
 
 
-def _entry(row: sql.TimelineRow) -> TimelineEntry:
+def _entry(row: TimelineRow) -> TimelineEntry:
     match row.kind:
         case "orders.order_moved":
             moved = decode_json(row.body, OrderMoved)

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
 from rickhouse.customers.contract import AgeProof, Registered
 from rickhouse.kernel.events import Event
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.kernel.ids import AddressId, CustomerId, OrderId, PaymentId
 from rickhouse.kernel.money import Money
 from rickhouse.orders.contract import OrderLine, State
-from rickhouse.orders.model import Legal, Order, Quote, Refusal
+from rickhouse.orders.model import Legal, Order, Quote, Refusal, Request, TimelineRow
 from rickhouse.platform.codec import decode_json, encode_json
 from rickhouse.platform.db import Queries, Row
 from rickhouse.platform.events import encode as encode_event
@@ -94,6 +92,7 @@ with paused as (
         payment_token = case when $3 = 'requires_action' then payment_token end,
         hold_expires_at = coalesce($6, hold_expires_at)
     where id = $1 and fence = $2 and state = 'completing'
+        and coalesce($6, hold_expires_at) > now() + interval '1 second'
     returning *
 ), noted as (
     insert into events (kind, subject, body) select 'orders.order_moved', id, $7::jsonb from paused
@@ -104,7 +103,7 @@ select * from paused
 REOPEN: Final = """
 with reopened as (
     update orders set state = 'open', cause = $3, lease_until = null, action_url = null, payment_token = null
-    where id = $1 and fence = $2 and state = 'completing'
+    where id = $1 and fence = $2 and state = 'completing' and hold_expires_at > now() + interval '1 second'
     returning *
 ), refused as (
     update requests set refusal = $4::jsonb
@@ -191,7 +190,7 @@ select * from ended
 
 CLEAR: Final = """
 with cleared as (
-    update orders set state = 'open', cleared = true
+    update orders set state = 'open', cleared = array_append(cleared, cause)
     where id = $1 and state = 'review' and not exists (select from requests where order_id = $1 and idem_key = $2)
     returning *
 ), keyed as (
@@ -212,23 +211,6 @@ limit $4
 """
 
 TIMELINE: Final = "select seq, kind, body, at from events where subject = $1 order by seq limit 1000"
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A request under a key, as it is stored."""
-
-    kind: str
-    fingerprint: bytes
-    attempt: int
-    refusal: Refusal | None
-
-
-class TimelineRow(msgspec.Struct, frozen=True):
-    """One event of an order."""
-
-    kind: str
-    body: str
-    at: datetime
 
 
 async def open_order(
@@ -356,7 +338,8 @@ async def pause(
     hold_expires_at: datetime | None,
     event: Event,
 ) -> Order | None:
-    """Completing stops here for now: the buyer's bank or a human is next."""
+    """Completing stops here for now: the buyer's bank or a human is next. None when the fence or the hold was lost:
+    the event that ends a checkout with its hold may have passed while it was completing."""
     return _order(
         await q.fetchrow(
             PAUSE, order_id, fence, state, cause, action_url, hold_expires_at, encode_event(event)
@@ -367,7 +350,8 @@ async def pause(
 async def reopen(
     q: Queries, order_id: OrderId, fence: int, *, refusal: Refusal, event: Event
 ) -> Order | None:
-    """The attempt was refused and another card may be tried; the refusal stays the answer of its request."""
+    """The attempt was refused and another card may be tried; the refusal stays the answer of its request. None when
+    the fence or the hold was lost."""
     return _order(
         await q.fetchrow(REOPEN, order_id, fence, refusal.code, _json(refusal), encode_event(event))
     )
@@ -487,7 +471,7 @@ def _must(row: Row) -> Order:
         hold_expires_at=values["hold_expires_at"],
         legal=values["decision"] and decode_json(values["decision"], Legal),
         age_proof=values["age_proof"] and decode_json(values["age_proof"], AgeProof),
-        cleared=values["cleared"],
+        cleared=frozenset(values["cleared"]),
         attempt=values["attempt"],
         payment_token=values["payment_token"],
         payment_id=values["payment_id"] and PaymentId(values["payment_id"]),

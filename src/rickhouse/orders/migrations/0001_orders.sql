@@ -28,7 +28,8 @@ create table orders (
     decision jsonb,
     -- The bureau's answer that the sale went through on: outcome, age, its reference.
     age_proof jsonb,
-    cleared boolean not null default false,
+    -- The causes of review (legal_review, age_review) that a human has settled, each for itself.
+    cleared text[] not null default '{}',
     attempt integer not null default 0,
     -- The gateway's token, only while a payment is under way; never a card number.
     payment_token text,

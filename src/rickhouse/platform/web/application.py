@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Response
+from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, ControllerRouterHandler
@@ -23,6 +24,7 @@ from rickhouse.platform.telemetry import render_metrics
 from rickhouse.platform.tokens import Verifier
 from rickhouse.platform.web import openapi
 from rickhouse.platform.web.edge import Edge
+from rickhouse.platform.web.idempotency import FINGERPRINT_KEY
 from rickhouse.platform.web.problems import on_condition, on_crash, on_http_exception
 from rickhouse.platform.web.reference import REFERENCE_CSP, render_reference
 from rickhouse.platform.web.routing import get
@@ -50,6 +52,7 @@ def build(
     verifier: Verifier,
     probes: Mapping[str, Probe],
     body_bytes_max: int,
+    fingerprint_key: bytes = b"",
     on_startup: Lifecycle = (),
     on_shutdown: Lifecycle = (),
 ) -> ASGIApp:
@@ -64,6 +67,7 @@ def build(
         exception_handlers={Condition: on_condition, HTTPException: on_http_exception, Exception: on_crash},
         on_startup=list(on_startup),
         on_shutdown=list(on_shutdown),
+        state=State({FINGERPRINT_KEY: fingerprint_key}),
         request_max_body_size=None,
         logging_config=None,
         debug=False,
