@@ -17,7 +17,6 @@ from rickhouse.orders.contract import LineRequest, OrderLine, State
 from rickhouse.orders.model import Legal, Order
 from rickhouse.orders.service import TimelineEntry
 
-
 Line = Annotated[str, Meta(max_length=200)]
 Code = Annotated[str, Meta(max_length=20)]
 
