@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterable, Iterator
+from typing import Annotated, Protocol, get_args, get_type_hints
 
-from tests.tidy.house import Breach, Rule, Source, breaches, python_files
+import msgspec
+from msgspec import Meta
+
+from rickhouse.catalog.contract import Catalog
+from rickhouse.compliance.contract import Compliance
+from rickhouse.customers.contract import Customers
+from rickhouse.inventory.contract import Inventory
+from rickhouse.orders.contract import Orders
+from rickhouse.payments.contract import Payments
+from tests.tidy.house import ROOT, Breach, Rule, Source, breaches, python_files
 
 
-def covered_by(suite: Iterable[Source]) -> Rule:
-    """The rule that each public method of a contract's Protocol is called somewhere in `suite`."""
+def covered_by(suites: Iterable[Source]) -> Rule:
+    """The rule that each public method of a contract's Protocol is called in its slice's suite, on both sides."""
     called = {
-        node.attr for source in suite for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)
+        suite.path.stem: {node.attr for node in ast.walk(suite.tree) if isinstance(node, ast.Attribute)}
+        for suite in suites
+        if any(isinstance(node, ast.Name) and node.id == "SIDES" for node in ast.walk(suite.tree))
     }
 
     def contract_coverage(source: Source) -> Iterator[Breach]:
-        if re.fullmatch(r"src/rickhouse/[a-z]+/contract\.py", str(source.path)) is None:
+        found = re.fullmatch(r"src/rickhouse/([a-z]+)/contract\.py", str(source.path))
+        if found is None:
             return
+        suite = f"test_{found[1]}"
         for name, method in protocol_methods(source):
-            if method.name not in called:
-                yield Breach(method.lineno, f"{name}.{method.name} is not called in tests/contracts")
+            if method.name not in called.get(suite, ()):
+                yield Breach(
+                    method.lineno,
+                    f"{name}.{method.name} is not called on both sides in tests/contracts/{suite}.py",
+                )
 
     return contract_coverage
 
@@ -34,6 +52,34 @@ def one_protocol(source: Source) -> Iterator[Breach]:
     ]
     if len(names) != 1:
         yield Breach(0, f"a contract has one Protocol, this one has {names}")
+
+
+def bounds_of(contract: type) -> list[str]:
+    """Where the arguments and answers of a contract's methods are bounded by their types.
+
+    A bound is checked where bytes are decoded, so it would refuse in a call between processes what the service itself
+    judges in a call inside one.
+    """
+    found: list[str] = []
+    for name, method in vars(contract).items():
+        if inspect.iscoroutinefunction(method):
+            for hint_name, hint in get_type_hints(method, include_extras=True).items():
+                found += [
+                    f"{contract.__name__}.{name}: {hint_name} {bound}" for bound in _bounds(hint, set())
+                ]
+    return found
+
+
+def _bounds(hint: object, seen: set[object]) -> Iterator[str]:
+    for part in (*get_args(hint), get_origin(hint)):
+        if isinstance(part, Meta):
+            yield f"has {part}"
+        elif isinstance(part, type) or part is not None:
+            yield from _bounds(part, seen)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in seen:
+        seen.add(hint)
+        for name, field in get_type_hints(hint, include_extras=True).items():
+            yield from (f".{name} {bound}" for bound in _bounds(field, seen))
 
 
 def protocol_methods(source: Source) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -57,21 +103,34 @@ def test_every_contract_has_one_protocol() -> None:
     assert breaches(one_protocol, python_files("src")) == []
 
 
+def test_no_contract_bounds_what_its_service_judges() -> None:
+    contracts = (Catalog, Compliance, Customers, Inventory, Orders, Payments)
+    assert {path.parent.name for path in (ROOT / "src/rickhouse").glob("*/contract.py")} == {
+        contract.__module__.split(".")[1] for contract in contracts
+    }
+    assert [bound for contract in contracts for bound in bounds_of(contract)] == []
+
+
 _CONTRACT = "class Stock(Protocol):\n    async def hold(self) -> None: ...\n    async def release(self) -> None: ...\n"
 
 
 def test_an_uncovered_method_is_found() -> None:
     contract = Source.snippet("src/rickhouse/inventory/contract.py", _CONTRACT)
-    suite = [
-        Source.snippet(
-            "tests/contracts/test_inventory.py", "async def test(stock):\n    await stock.hold()\n"
+    call = "async def test(stock):\n    await stock.{}()\n"
+    sided = "pytest.fixture(params=SIDES)\n"
+    suites = [
+        Source.snippet("tests/contracts/test_inventory.py", sided + call.format("hold")),
+        Source.snippet("tests/contracts/test_catalog.py", sided + call.format("release")),
+    ]
+    one_sided = [Source.snippet("tests/contracts/test_inventory.py", call.format("hold"))]
+
+    assert breaches(covered_by(suites), [contract]) == [
+        (
+            "src/rickhouse/inventory/contract.py:3: Stock.release is not called on both sides in "
+            "tests/contracts/test_inventory.py"
         )
     ]
-
-    assert breaches(covered_by(suite), [contract]) == [
-        "src/rickhouse/inventory/contract.py:3: Stock.release is not called in tests/contracts"
-    ]
-    assert len(breaches(covered_by([]), [contract])) == 2
+    assert len(breaches(covered_by(one_sided), [contract])) == 2
 
 
 def test_a_second_protocol_is_found() -> None:
@@ -82,3 +141,23 @@ def test_a_second_protocol_is_found() -> None:
     assert breaches(one_protocol, [contract]) == [
         "src/rickhouse/inventory/contract.py:0: a contract has one Protocol, this one has ['Stock', 'Other']"
     ]
+
+
+class Cask(msgspec.Struct):
+    """A bound inside a struct inside a tuple."""
+
+    label: Annotated[str, Meta(max_length=5)]
+
+
+class Cooper(Protocol):
+    """A contract with two bounds."""
+
+    async def fill(self, casks: tuple[Cask, ...], litres: Annotated[int, Meta(ge=1)] | None) -> Cask | None:
+        """Twice bounded, and once in the answer."""
+        ...
+
+
+def test_a_bound_is_found_wherever_it_hides() -> None:
+    found = [bound.partition(" has ")[0] for bound in bounds_of(Cooper)]
+
+    assert found == ["Cooper.fill: casks .label", "Cooper.fill: litres", "Cooper.fill: return .label"]
