@@ -71,10 +71,10 @@ def bounds_of(contract: type) -> list[str]:
 
 
 def _bounds(hint: object, seen: set[object]) -> Iterator[str]:
-    for part in (*get_args(hint), get_origin(hint)):
+    for part in get_args(hint):
         if isinstance(part, Meta):
             yield f"has {part}"
-        elif isinstance(part, type) or part is not None:
+        else:
             yield from _bounds(part, seen)
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint not in seen:
         seen.add(hint)
