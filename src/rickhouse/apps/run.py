@@ -62,7 +62,7 @@ def run(settings: Settings, *, once: bool, say: Report) -> None:
                 stack.callback(server.stop)
             # The parts are processes of their own and find the database by their environment.
             os.environ["RICKHOUSE_DATABASE__URL"] = server.url(EMBEDDED_DATABASE)
-        if not settings.compliance.permits:
+        if not settings.compliance.permits and _demonstration(settings):
             say("no permits are configured: the demonstration distillery's own licence is taken for granted")
             os.environ["RICKHOUSE_COMPLIANCE__PERMITS"] = encode_json(DEMO_PERMITS).decode()
         # A line for every request would bury the story; whoever wants them says so.
@@ -89,6 +89,15 @@ def run(settings: Settings, *, once: bool, say: Report) -> None:
         if not once:
             say("serving; Ctrl-C stops it")
             _wait_for_end(running, say)
+
+
+def _demonstration(settings: Settings) -> bool:
+    """Whether nothing here is real: our own database and simulated vendors. Anywhere else permits have to be stated."""
+    return (
+        not settings.database.url
+        and settings.payments.gateway == "sandbox"
+        and settings.customers.bureau == "sandbox"
+    )
 
 
 async def _seed(settings: Settings, say: Report) -> None:

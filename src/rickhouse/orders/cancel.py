@@ -62,15 +62,10 @@ class CancelService:
             return order
         raise WrongState(f"The order is {order.state} and cannot be cancelled.", state=order.state)
 
-    async def reject(self, order_id: OrderId, keyed: Keyed) -> Order:
-        """A reviewer said no. Raises WrongState."""
-        stopped = await self._start(order_id, ("review",), "rejected", keyed)
-        if stopped is None:
-            order = await self._get(order_id)
-            if await sql.find_request(self._db, order_id, keyed.key) is not None:
-                raise KeyReused("This Idempotency-Key came before with another request; choose a new key.")
-            raise WrongState(f"The checkout is {order.state}, not in review.", state=order.state)
-        return await self.undo(stopped)
+    async def reject(self, order_id: OrderId, keyed: Keyed, note: str) -> Order | None:
+        """A reviewer said no; None when the checkout is not in review (any more)."""
+        stopped = await self._start(order_id, ("review",), "rejected", keyed, note)
+        return None if stopped is None else await self.undo(stopped)
 
     async def fail(self, order: Order, refusal: Condition) -> Order:
         """Completing met a refusal for good: keep it as the answer, and undo."""
@@ -107,15 +102,9 @@ class CancelService:
         """
         await self._inventory.release(order.order_id)
         await self._payments.undo(order.order_id)
-        return held(
-            await sql.end_cancel(
-                self._db,
-                order.order_id,
-                order.fence,
-                ends_as(order.cause),
-                OrderCancelled(order_id=order.order_id, cause=order.cause),
-            )
-        )
+        after = ends_as(order.cause, placed=order.placed_at is not None)
+        event = OrderCancelled(order_id=order.order_id, after=after, cause=order.cause)
+        return held(await sql.end_cancel(self._db, order.order_id, order.fence, after, event))
 
     async def expire(self, queries: Queries, order_id: OrderId) -> None:
         """Within a subscriber's transaction: the hold ran out, so undoing is due."""
@@ -124,7 +113,12 @@ class CancelService:
         )
 
     async def _start(
-        self, order_id: OrderId, before: tuple[State, ...], cause: str, keyed: Keyed | None = None
+        self,
+        order_id: OrderId,
+        before: tuple[State, ...],
+        cause: str,
+        keyed: Keyed | None = None,
+        note: str = "",
     ) -> Order | None:
         return await sql.start_cancel(
             self._db,
@@ -134,6 +128,7 @@ class CancelService:
             lease_s=self._lease_s,
             event=OrderMoved(order_id=order_id, after="cancelling", cause=cause),
             keyed=keyed,
+            note=note,
         )
 
     async def _get(self, order_id: OrderId) -> Order:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rickhouse.catalog.contract import Catalog, Offer
-from rickhouse.compliance.contract import Compliance, Decision
+from rickhouse.compliance.contract import Compliance
 from rickhouse.customers.contract import AgeProof, Customers, Person
 from rickhouse.inventory.contract import Hold, HoldLapsed, HoldLine, Inventory
 from rickhouse.kernel.clock import Clock, now
@@ -42,6 +42,8 @@ from rickhouse.orders.contract import (
     WrongState,
 )
 from rickhouse.orders.model import (
+    ENDED,
+    Legal,
     Order,
     Quote,
     Refusal,
@@ -133,7 +135,13 @@ class CheckoutService:
             raise CurrencyMismatch(
                 f"This shop sells in {self._terms.currency}.", currency=self._terms.currency
             )
-        offers = await self._catalog.offers(tuple(line.variant_id for line in lines), self._clock())
+        try:
+            offers = await self._catalog.offers(tuple(line.variant_id for line in lines), self._clock())
+        except Condition:
+            # A repeat gets its first answer even when the bottle has left the shelf since.
+            if await sql.find_by_key(self._db, keyed.owner, keyed.key) is None:
+                raise
+            return await self._same_opening(keyed)
         order_id = OrderId.new()
         destination = person.address.region
         agreed = self._quote(lines, offers, destination)
@@ -159,8 +167,9 @@ class CheckoutService:
                     order_id, registered.customer_id, origins, registered.region, agreed.lines, self._today()
                 )
             )
-            if decision.outcome == "deny":
-                raise _forbidden(decision)
+            legal = legal_of(decision)
+            if legal.outcome == "deny":
+                raise _forbidden(legal)
             return held(
                 await sql.opened(
                     self._db,
@@ -169,7 +178,7 @@ class CheckoutService:
                     registered=registered,
                     origins=origins,
                     hold_expires_at=hold.expires_at,
-                    legal=legal_of(decision),
+                    legal=legal,
                     event=OrderOpened(order_id=order_id),
                 )
             )
@@ -228,8 +237,8 @@ class CheckoutService:
     async def _run(self, order: Order) -> Order:
         """Hold → legal decision → age proof → authorise → commit → confirm."""
         await self._require_hold(order)
-        await self._decide(order)
-        proof = await self._prove_age(order)
+        legal = await self._decide(order)
+        proof = await self._prove_age(order, legal.minimum_age)
         payment = await self._authorise(order)
         await self._inventory.commit(order.order_id)
         return await self._confirm(order, proof, payment)
@@ -250,7 +259,7 @@ class CheckoutService:
     def _remaining(self, order: Order) -> timedelta:
         return timedelta(0) if order.hold_expires_at is None else order.hold_expires_at - self._clock()
 
-    async def _decide(self, order: Order) -> None:
+    async def _decide(self, order: Order) -> Legal:
         """The decision of the opening stands for its day; after that the law is asked again."""
         legal = order.legal
         if legal is None or legal.day != self._today():
@@ -266,13 +275,13 @@ class CheckoutService:
             )
             legal = legal_of(decision)
             await sql.decided(self._db, order.order_id, order.fence, legal)
-            if decision.outcome == "deny":
-                raise _forbidden(decision)
+        if legal.outcome == "deny":
+            raise _forbidden(legal)
         if legal.outcome == "review" and LEGAL_REVIEW not in order.cleared:
             raise _Pause("review", LEGAL_REVIEW)
+        return legal
 
-    async def _prove_age(self, order: Order) -> AgeProof:
-        minimum_age = 0 if order.legal is None else order.legal.minimum_age
+    async def _prove_age(self, order: Order, minimum_age: int) -> AgeProof:
         proof = await self._customers.prove_age(_customer(order), minimum_age)
         if proof.outcome == "refused":
             raise AgeNotProven(
@@ -400,15 +409,18 @@ class CheckoutService:
             raise _key_reused()
 
         async def ask() -> Order | None:
+            # The order first: a refusal is written together with the rest that it leads to, so it is seen too.
+            found = await sql.find(self._db, order_id)
             asked = await sql.find_request(self._db, order_id, keyed.key)
             if asked is not None and asked.refusal is not None:
                 raise _again(asked.refusal)
-            found = await sql.find(self._db, order_id)
             return None if found is None or found.state in ("completing", "cancelling") else found
 
         answer = await await_answer(ask, patience_s=self._terms.patience_s)
         if answer is None:
             raise StillRunning("The first request with this key is still running; ask again in a moment.")
+        if answer.state in ENDED and answer.placed_at is None:
+            raise _not_completable(answer)
         return answer
 
     def _today(self) -> date:
@@ -441,11 +453,11 @@ def _origins(hold: Hold) -> tuple[str, ...]:
     return tuple(sorted({allocation.region for allocation in hold.allocations}))
 
 
-def _forbidden(decision: Decision) -> SaleForbidden:
-    against = [reason for reason in decision.reasons if reason.outcome == "deny"]
+def _forbidden(legal: Legal) -> SaleForbidden:
+    against = [reason for reason in legal.reasons if reason.outcome == "deny"]
     return SaleForbidden(
         "This sale is not lawful: " + " ".join(reason.detail for reason in against),
-        decision_id=str(decision.decision_id),
+        decision_id=str(legal.decision_id),
         reasons=[{"code": reason.code, "detail": reason.detail} for reason in against],
     )
 

@@ -101,6 +101,7 @@ class OrderCancelled(Event, frozen=True):
 
     kind = "orders.order_cancelled"
     order_id: OrderId
+    after: State
     cause: str
 
 

@@ -219,8 +219,10 @@ def legal_of(decision: Decision) -> Legal:
     )
 
 
-def ends_as(cause: str) -> State:
-    """What a cancelled order is called in the end."""
+def ends_as(cause: str, *, placed: bool) -> State:
+    """What an undone order is called in the end. The cause of one that was `placed` is in a person's own words."""
+    if placed:
+        return "cancelled"
     if cause == "expired":
         return "expired"
     return "refused" if cause == "refused" else "cancelled"

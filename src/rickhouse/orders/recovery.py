@@ -13,7 +13,7 @@ from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.checkout import CheckoutService
 from rickhouse.orders.model import Order
 from rickhouse.platform.db import Database
-from rickhouse.platform.saga import take_over
+from rickhouse.platform.saga import LeaseLost, take_over
 
 _BATCH: Final = 8
 
@@ -45,5 +45,7 @@ class RecoveryService:
                 return await self._cancel.interrupt(order)
             case "completing":
                 return await self._checkout.run(order)
-            case _:
+            case "cancelling":
                 return await self._cancel.undo(order)
+            case _:
+                raise LeaseLost(f"An order that is {order.state} has no runner to take over from.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
@@ -64,6 +65,8 @@ from rickhouse.platform.web import (
 
 READ_ALL = "orders:read_all"
 """Beside `orders:read`: see everybody's orders, not only those of the token's own subject."""
+
+Shown = TypeVar("Shown")
 
 OrderState = Annotated[State | None, QueryParameter(name="state", description="Only orders in this state.")]
 
@@ -165,6 +168,18 @@ def _review_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
     async def get_checkout(request: Request[Any, Any, Any], checkout_id: CheckoutId) -> Checkout:
         return checkout_of(await orders.get(OrderId(checkout_id.uuid), _owner(request)))
 
+    @get(
+        "/v1/checkouts",
+        scope="checkouts:review",
+        summary="List the checkouts that wait for a human",
+        description="Newest first. Why one waits stands in its `cause`.",
+        example=Page((CHECKOUT_EXAMPLE,)),
+    )
+    async def list_reviews(cursor: Cursor = None, limit: Limit = 24) -> Page[Checkout]:
+        before = None if cursor is None else decode_cursor(cursor, OrderId)
+        found = await orders.list_reviews(before=before, limit=limit + 1)
+        return _page(found, limit, checkout_of)
+
     @post(
         "/v1/checkouts/{checkout_id:str}/review",
         scope="checkouts:review",
@@ -186,7 +201,7 @@ def _review_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
         )
         return checkout_of(settled)
 
-    return [get_checkout, review_checkout]
+    return [get_checkout, list_reviews, review_checkout]
 
 
 def _reading_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
@@ -204,7 +219,7 @@ def _reading_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
         found = await orders.list_placed(
             owner=_owner(request), before=before, state=in_state, limit=limit + 1
         )
-        return _page(found, limit)
+        return _page(found, limit, order_of)
 
     @get(
         "/v1/orders/{order_id:str}",
@@ -251,7 +266,7 @@ def _owner(request: Request[Any, Any, Any]) -> str | None:
     return None if who.may(READ_ALL) else who.subject
 
 
-def _page(found: list[Order], limit: int) -> Page[OrderResource]:
+def _page(found: list[Order], limit: int, shown_as: Callable[[Order], Shown]) -> Page[Shown]:
     shown = found[:limit]
     more = encode_cursor(shown[-1].order_id) if len(found) > limit else None
-    return Page(tuple(order_of(order) for order in shown), more)
+    return Page(tuple(shown_as(order) for order in shown), more)

@@ -12,7 +12,7 @@ from rickhouse.kernel.ids import CheckoutId, OrderId
 from rickhouse.orders import sql
 from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.contract import OrderCancelled, OrderMoved, OrderSummary, State, WrongState
-from rickhouse.orders.model import Order, TimelineRow, ends_as
+from rickhouse.orders.model import Order, TimelineRow
 from rickhouse.platform.codec import decode_json
 from rickhouse.platform.db import Database
 
@@ -50,6 +50,10 @@ class OrdersService:
         """Placed orders, newest first, of one owner or of all."""
         return await sql.list_placed(self._db, owner=owner, before=before, state=state, limit=limit)
 
+    async def list_reviews(self, *, before: OrderId | None, limit: int) -> list[Order]:
+        """Checkouts that wait for a human, newest first."""
+        return await sql.list_reviews(self._db, before=before, limit=limit)
+
     async def timeline(self, order_id: OrderId, owner: str | None = None) -> tuple[TimelineEntry, ...]:
         """Every state the order entered, first to last. Raises NotFound."""
         order = await self.get(order_id, owner)
@@ -61,23 +65,25 @@ class OrdersService:
         """A human settles a review: the checkout is open again, or ends. Raises NotFound, WrongState, KeyReused."""
         if not note.strip():
             raise FieldInvalid("note is empty: say what was checked.", field="note", rule="not_blank")
-        order = await self.get(OrderId(checkout_id.uuid))
-        request = await sql.find_request(self._db, order.order_id, keyed.key)
-        if request is not None:
-            if request.fingerprint != keyed.fingerprint:
-                raise KeyReused("This Idempotency-Key came before with another request; choose a new key.")
-            return order
-        if not approve:
-            return await self._cancel.reject(order.order_id, keyed)
-        cleared = await sql.clear(
-            self._db,
-            order.order_id,
-            keyed=keyed,
-            event=OrderMoved(order_id=order.order_id, after="open", cause="approved"),
+        order_id = OrderId(checkout_id.uuid)
+        await self.get(order_id)
+        event = OrderMoved(order_id=order_id, after="open", cause="approved")
+        settled = (
+            await sql.clear(self._db, order_id, keyed=keyed, note=note, event=event)
+            if approve
+            else await self._cancel.reject(order_id, keyed, note)
         )
-        if cleared is None:
+        return settled or await self._settled_before(order_id, keyed)
+
+    async def _settled_before(self, order_id: OrderId, keyed: Keyed) -> Order:
+        """The answer to a repeated review. Raises KeyReused, WrongState."""
+        request = await sql.find_request(self._db, order_id, keyed.key)
+        order = await self.get(order_id)
+        if request is None:
             raise WrongState(f"The checkout is {order.state}, not in review.", state=order.state)
-        return cleared
+        if request.fingerprint != keyed.fingerprint:
+            raise KeyReused("This Idempotency-Key came before with another request; choose a new key.")
+        return order
 
 
 def _entry(row: TimelineRow) -> TimelineEntry:
@@ -87,7 +93,7 @@ def _entry(row: TimelineRow) -> TimelineEntry:
             return TimelineEntry(moved.after, moved.cause, row.at)
         case "orders.order_cancelled":
             ended = decode_json(row.body, OrderCancelled)
-            return TimelineEntry(ends_as(ended.cause), ended.cause, row.at)
+            return TimelineEntry(ended.after, ended.cause, row.at)
         case "orders.order_confirmed":
             return TimelineEntry("confirmed", "", row.at)
         case _:

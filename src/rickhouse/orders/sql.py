@@ -64,12 +64,15 @@ with claimed as (
     set state = 'completing', lease_until = now() + $6 * interval '1 second', fence = fence + 1, cause = '',
         attempt = case when state = 'requires_action' and payment_token = $5 then attempt else attempt + 1 end,
         payment_token = $5, action_url = null
-    where id = $1 and owner = $2 and state in ('open', 'requires_action') and attempt < $8
+    where id = $1 and owner = $2 and (
+            (state = 'open' and attempt < $8)
+            or (state = 'requires_action' and (attempt < $8 or payment_token = $5))
+        )
         and not exists (select from requests where order_id = $1 and idem_key = $3)
     returning *
 ), keyed as (
-    insert into requests (order_id, idem_key, kind, fingerprint, attempt)
-    select id, $3, 'complete', $4, attempt from claimed
+    insert into requests (order_id, idem_key, kind, owner, fingerprint, attempt)
+    select id, $3, 'complete', $2, $4, attempt from claimed
 ), noted as (
     insert into events (kind, subject, body) select 'orders.order_moved', id, $7::jsonb from claimed
 )
@@ -80,7 +83,9 @@ CLAIM_STUCK: Final = """
 update orders
 set lease_until = now() + $2 * interval '1 second', fence = fence + 1
 where id in (
-    select id from orders where lease_until < now() order by lease_until limit $1 for update skip locked
+    select id from orders
+    where lease_until < now() and state in ('opening', 'completing', 'cancelling')
+    order by lease_until limit $1 for update skip locked
 )
 returning *
 """
@@ -132,9 +137,10 @@ KEEP_HOLD: Final = "update orders set hold_expires_at = $3 where id = $1 and fen
 
 DECIDED: Final = "update orders set decision = $3::jsonb where id = $1 and fence = $2"
 
-RETRY_AT: Final = (
-    "update orders set lease_until = now() + $3 * interval '1 second' where id = $1 and fence = $2"
-)
+RETRY_AT: Final = """
+update orders set lease_until = now() + $3 * interval '1 second'
+where id = $1 and fence = $2 and state = 'completing'
+"""
 
 START_CANCEL: Final = """
 with stopped as (
@@ -144,8 +150,8 @@ with stopped as (
         and not exists (select from requests where order_id = $1 and idem_key = $6)
     returning *
 ), keyed as (
-    insert into requests (order_id, idem_key, kind, fingerprint, attempt)
-    select id, $6, 'cancel', $7, attempt from stopped where $6::text is not null
+    insert into requests (order_id, idem_key, kind, fingerprint, attempt, note, owner)
+    select id, $6, 'cancel', $7, attempt, $8, $9 from stopped where $6::text is not null
 ), noted as (
     insert into events (kind, subject, body) select 'orders.order_moved', id, $5::jsonb from stopped
 )
@@ -194,8 +200,8 @@ with cleared as (
     where id = $1 and state = 'review' and not exists (select from requests where order_id = $1 and idem_key = $2)
     returning *
 ), keyed as (
-    insert into requests (order_id, idem_key, kind, fingerprint, attempt)
-    select id, $2, 'review', $3, attempt from cleared
+    insert into requests (order_id, idem_key, kind, fingerprint, attempt, note, owner)
+    select id, $2, 'review', $3, attempt, $5, $6 from cleared
 ), noted as (
     insert into events (kind, subject, body) select 'orders.order_moved', id, $4::jsonb from cleared
 )
@@ -208,6 +214,10 @@ where placed_at is not null and ($1::text is null or owner = $1) and ($2::uuid i
     and ($3::text is null or state = $3)
 order by id desc
 limit $4
+"""
+
+LIST_REVIEWS: Final = """
+select * from orders where state = 'review' and ($1::uuid is null or id < $1) order by id desc limit $2
 """
 
 TIMELINE: Final = "select seq, kind, body, at from events where subject = $1 order by seq limit 1000"
@@ -390,13 +400,13 @@ async def start_cancel(
     lease_s: float,
     event: Event,
     keyed: Keyed | None,
+    note: str = "",
 ) -> Order | None:
     """Take the lease to undo the order; None when it is in none of the states `before`, or the key was used."""
-    key, fingerprint = (None, None) if keyed is None else (keyed.key, keyed.fingerprint)
-    row = await q.fetchrow(
-        START_CANCEL, order_id, list(before), cause, lease_s, encode_event(event), key, fingerprint
+    asked = (None, None, note, None) if keyed is None else (keyed.key, keyed.fingerprint, note, keyed.owner)
+    return _order(
+        await q.fetchrow(START_CANCEL, order_id, list(before), cause, lease_s, encode_event(event), *asked)
     )
-    return _order(row)
 
 
 async def fail(
@@ -418,9 +428,10 @@ async def end_cancel(q: Queries, order_id: OrderId, fence: int, state: State, ev
     return _order(await q.fetchrow(END_CANCEL, order_id, fence, state, encode_event(event)))
 
 
-async def clear(q: Queries, order_id: OrderId, *, keyed: Keyed, event: Event) -> Order | None:
+async def clear(q: Queries, order_id: OrderId, *, keyed: Keyed, note: str, event: Event) -> Order | None:
     """A human allowed it: the checkout is open again."""
-    return _order(await q.fetchrow(CLEAR, order_id, keyed.key, keyed.fingerprint, encode_event(event)))
+    asked = (keyed.key, keyed.fingerprint, encode_event(event), note, keyed.owner)
+    return _order(await q.fetchrow(CLEAR, order_id, *asked))
 
 
 async def list_placed(
@@ -428,6 +439,12 @@ async def list_placed(
 ) -> list[Order]:
     """Orders that were placed, newest first."""
     rows = await q.fetch(LIST, owner, before, state, limit)
+    return [_must(row) for row in rows]
+
+
+async def list_reviews(q: Queries, *, before: OrderId | None, limit: int) -> list[Order]:
+    """Checkouts that wait for a human, newest first."""
+    rows = await q.fetch(LIST_REVIEWS, before, limit)
     return [_must(row) for row in rows]
 
 

@@ -41,11 +41,13 @@ create table orders (
     created_at timestamptz not null default now(),
     placed_at timestamptz,
     unique (owner, idem_key),
+    check (lease_until is null or state in ('opening', 'completing', 'cancelling')),
     check (state <> 'confirmed' or (payment_id is not null and placed_at is not null)),
     check (state in ('opening', 'refused', 'cancelling', 'cancelled') or customer_id is not null)
 ) with (fillfactor = 70);
 
 create index orders_leased on orders (lease_until) where lease_until is not null;
+create index orders_in_review on orders (id) where state = 'review';
 create index orders_placed on orders (id) where placed_at is not null;
 create index orders_owned on orders (owner, id);
 -- The log was made with this schema, moments ago: it is empty.
@@ -61,6 +63,9 @@ create table requests (
     attempt integer not null,
     -- The refusal that this request met; null while it runs and when it succeeded.
     refusal jsonb,
+    -- Who asked, and what the human who settled a review has looked at.
+    owner text not null,
+    note text not null default '',
     at timestamptz not null default now(),
     primary key (order_id, idem_key)
 );
