@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stack import Stack
+from tests.journeys.stack import Stack, seeded
 
 NewStack = Callable[..., Awaitable[Stack]]
 
@@ -34,3 +34,13 @@ async def stack(new_stack: NewStack) -> Stack:
     made.start("work", "work")
     await made.serve()
     return made
+
+
+@pytest.fixture(scope="module")
+async def house(
+    new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[Stack]:
+    """A seeded house with one server process and the job worker, which the tests of a module share."""
+    async with seeded(new_database(), tmp_path_factory.mktemp("house")) as stack:
+        await stack.serve()
+        yield stack

@@ -6,6 +6,7 @@ What a story expects belongs in its test.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ import aiohttp
 import asyncpg
 
 from rickhouse.apps.scopes import OFFICE_SCOPES, SHOP_SCOPES
+from rickhouse.kernel.ids import CheckoutId
 from rickhouse.platform.embedded import claim_data_root
 from rickhouse.platform.tokens import TokenKey
 
@@ -55,12 +57,13 @@ def free_port() -> int:
 
 
 class Reply:
-    """Status, headers and JSON of one answer."""
+    """Status, headers (their names in lower case) and JSON of one answer; `raw` is the JSON as it came."""
 
-    def __init__(self, status: int, headers: dict[str, str], body: Json) -> None:
+    def __init__(self, status: int, headers: dict[str, str], raw: bytes) -> None:
         self.status = status
         self.headers = headers
-        self.body = body
+        self.raw = raw
+        self.body: Json = json.loads(raw)
 
     def __repr__(self) -> str:
         return f"Reply({self.status}, {self.body})"
@@ -72,6 +75,7 @@ class Stack:
     def __init__(self, database_url: str, home: Path, **settings: str) -> None:
         self.database_url = database_url
         self.home = home
+        self.urls: dict[str, str] = json.loads(settings.get("RICKHOUSE_DATABASE__URLS", "{}"))
         self.ports = {"serve": free_port(), "bank": free_port(), "bureau": free_port()}
         self.base_url = f"http://127.0.0.1:{self.ports['serve']}"
         self.bank_url = f"http://127.0.0.1:{self.ports['bank']}"
@@ -141,22 +145,25 @@ class Stack:
         process.wait()
 
     @asynccontextmanager
-    async def crashing(self, place: str) -> AsyncGenerator[Stack]:
-        """A second server on the same house, which SIGKILLs itself at `place` (see `crashing.py`)."""
+    async def beside(
+        self, name: str, *command: str, module: str = "rickhouse", **environment: str
+    ) -> AsyncGenerator[Stack]:
+        """Another server of the same house, on a port of its own, while the context lasts."""
         other = copy(self)
         port = free_port()
         other.base_url = f"http://127.0.0.1:{port}"
-        self.start(
-            "crashing",
-            module="tests.journeys.crashing",
-            CRASH_AT=place,
-            RICKHOUSE_WEB__PORT=str(port),
-        )
+        self.start(name, *command, module=module, RICKHOUSE_WEB__PORT=str(port), **environment)
         try:
             await other.ready()
             yield other
         finally:
-            self.kill("crashing")
+            self.stop(name)
+
+    @asynccontextmanager
+    async def crashing(self, place: str) -> AsyncGenerator[Stack]:
+        """A second server on the same house, which SIGKILLs itself at `place` (see `crashing.py`)."""
+        async with self.beside("crashing", module="tests.journeys.crashing", CRASH_AT=place) as other:
+            yield other
 
     async def serve(self, *, workers: int = 1) -> None:
         """Start the server and wait until it is ready."""
@@ -201,7 +208,8 @@ class Stack:
         if method == "POST":
             sent["idempotency-key"] = key or uuid4().hex
         async with self.session.request(method, self.base_url + path, json=body, headers=sent) as reply:
-            return Reply(reply.status, dict(reply.headers), await reply.json(content_type=None))
+            found = {name.lower(): value for name, value in reply.headers.items()}
+            return Reply(reply.status, found, await reply.read())
 
     async def office(self, method: str, path: str, body: object = None, *, key: str | None = None) -> Reply:
         """One request with the back office's token."""
@@ -229,6 +237,43 @@ class Stack:
             return opened
         return await self.complete(opened.body["checkout_id"], token)
 
+    async def release(self, bottles: int, *, limit: int | None = None) -> str:
+        """A bottling that is new on sale, of which so many bottles stand where orders are filled from first."""
+        products = await self.office("GET", "/v1/products?limit=100")
+        product = next(
+            item
+            for item in products.body["items"]
+            if item["spirit_class"] == "whiskey" and item["status"] == "active"
+        )
+        made = await self.office(
+            "POST",
+            f"/v1/products/{product['product_id']}/variants",
+            {
+                "sku": f"RELEASE-{uuid4().hex[:8].upper()}",
+                "size_ml": 750,
+                "price": {"minor": 8_900, "currency": "USD"},
+                "weight_g": 1_380,
+                "purchase_limit": limit,
+            },
+        )
+        assert made.status == 201, made
+        variant_id: str = made.body["variant_id"]
+        await self.receive(variant_id, bottles)
+        return variant_id
+
+    async def receive(self, variant_id: str, bottles: int) -> None:
+        """Put bottles into the warehouse that orders are filled from first."""
+        houses = await self.office("GET", "/v1/warehouses")
+        selling = next(house["warehouse_id"] for house in houses.body["items"] if house["sells"])
+        receipt = {
+            "variant_id": variant_id,
+            "warehouse_id": selling,
+            "quantity": bottles,
+            "reason": "Bottling run",
+        }
+        received = await self.office("POST", "/v1/stock/receipts", receipt)
+        assert received.status == 201, received
+
     async def free(self, variant_id: str) -> int:
         """How many bottles can be sold, as the back office sees it."""
         houses = await self.office("GET", "/v1/warehouses")
@@ -236,9 +281,13 @@ class Stack:
         shelves = await self.office("GET", f"/v1/stock?variant_id={variant_id}")
         return sum(shelf["free"] for shelf in shelves.body["items"] if shelf["warehouse_id"] in selling)
 
-    async def sql(self, query: str, *args: object) -> list[asyncpg.Record]:
-        """Look into the database as its administrator."""
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self.database_url)
+    def url_of(self, slice_name: str) -> str:
+        """The administrator's URL of the database that a slice's data is in."""
+        return self.urls.get(slice_name, self.database_url)
+
+    async def sql(self, query: str, *args: object, of: str = "") -> list[asyncpg.Record]:
+        """Look into the database, or the one `of` a slice, as its administrator."""
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self.url_of(of))
         try:
             return await connection.fetch(query, *args)
         finally:
@@ -250,11 +299,41 @@ class Stack:
             found: Json = await reply.json()
             return found
 
+    async def asked_for(self, checkout_id: str) -> list[str]:
+        """What became of everything that the bank was asked for on behalf of a checkout, first to last."""
+        order_id = checkout_id.replace("chk_", "ord_")
+        return [hold["status"] for hold in (await self.ledger())["holds"] if hold["order"] == order_id]
+
+    async def end_hold(self, checkout_id: str, *, in_s: float = 0.0) -> None:
+        """Let a checkout's hold end so many seconds from now."""
+        order_id = CheckoutId.parse(checkout_id).uuid
+        await self.sql(
+            "update orders.orders set hold_expires_at = now() + make_interval(secs => $2) where id = $1",
+            order_id,
+            in_s,
+        )
+        await self.sql(
+            "update inventory.holds set expires_at = now() + make_interval(secs => $2) where order_id = $1",
+            order_id,
+            in_s,
+            of="inventory",
+        )
+
     def _kill_group(self, process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def stranger() -> Json:
-    """A buyer who is nobody else."""
-    return {**BUYER, "email": f"{uuid4().hex[:12]}@example.com"}
+def stranger(**told: object) -> Json:
+    """A buyer who is nobody else, and of whom `told` is different."""
+    return {**BUYER, "email": f"{uuid4().hex[:12]}@example.com", **told}
+
+
+@asynccontextmanager
+async def seeded(database_url: str, home: Path, **settings: str) -> AsyncGenerator[Stack]:
+    """A seeded house with its job worker; nothing is served yet."""
+    async with Stack(database_url, home, **settings) as stack:
+        stack.start("seed", "seed")
+        assert stack.wait("seed") == 0
+        stack.start("work", "work")
+        yield stack
