@@ -76,9 +76,9 @@ async def test_a_decline_leaves_room_for_another_attempt_and_a_challenge_can_be_
 
     declined = await payments.authorise(order_id, 1, PRICE, "tok_decline_stolen")
     challenged = await payments.authorise(order_id, 2, PRICE, "tok_3ds")
-    left = await payments.undo(order_id, keep_attempt=3)
+    left = await payments.undo(order_id, before_attempt=3)
     paid = await payments.authorise(order_id, 3, PRICE, "tok_approve")
-    kept = await payments.undo(order_id, keep_attempt=3)
+    kept = await payments.undo(order_id, before_attempt=3)
 
     assert (declined.state, declined.decline_code) == ("declined", "card_stolen")
     assert challenged.state == "requires_action"

@@ -112,9 +112,9 @@ class PaymentLives(RuleBasedStateMachine):
 
         self._try(both())
 
-    @rule(order=numbers, keep=st.sampled_from((0, 1, 2)))
-    def undo(self, order: int, keep: int) -> None:
-        self._try(self._payments.undo(self._orders[order], keep))
+    @rule(order=numbers, before=st.sampled_from((0, 2, 3)))
+    def undo(self, order: int, before: int) -> None:
+        self._try(self._payments.undo(self._orders[order], before))
 
     @rule(
         order=numbers,
@@ -129,7 +129,7 @@ class PaymentLives(RuleBasedStateMachine):
         step: dict[str, Callable[[], Awaitable[object]]] = {
             "authorise": lambda: doomed.authorise(order_id, attempt, PRICE, token),
             "capture": lambda: doomed.capture(order_id),
-            "void": lambda: doomed.undo(order_id, keep_attempt=attempt),
+            "void": lambda: doomed.undo(order_id, before_attempt=attempt),
             "refund": lambda: doomed.refund(order_id, usd(100), "crash"),
         }
         self._try(step[operation]())
@@ -158,10 +158,9 @@ class PaymentLives(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Once everything has come to rest, the bank's books are ours."""
         try:
-            for _ in range(30):
+            for _ in range(6):  # a void or a capture that fails once is asked for again, its refund after it
                 self._runner.run(self._let_time_pass())
-                if self._runner.run(self._payments.resolve_due()) == 0:
-                    break
+                self._runner.run(self._payments.resolve_due())
             self._runner.run(self._assert_agreed())
         finally:
             self._runner.run(self._close())
@@ -181,7 +180,7 @@ class PaymentLives(RuleBasedStateMachine):
     async def _let_time_pass(self) -> None:
         await self._db.execute(
             "update attempts set sent_at = sent_at - interval '1 minute', ask_at = now() - interval '1 second' "
-            "where ask_at is not null and state <> 'requires_action'"
+            "where ask_at is not null"
         )
         await self._db.execute(
             "update refunds set ask_at = now() - interval '1 second' where ask_at is not null"

@@ -33,13 +33,13 @@ from rickhouse.kernel.ids import (
     WarehouseId,
 )
 from rickhouse.kernel.money import Money
-from rickhouse.orders import sql
 from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.checkout import CheckoutService, Neighbours, Terms
 from rickhouse.orders.contract import CheckoutClosed, LineRequest, PaymentDeclined, SaleForbidden
 from rickhouse.orders.model import Order
 from rickhouse.orders.recovery import RecoveryService
 from rickhouse.orders.service import OrdersService
+from rickhouse.orders.sql import moves
 from rickhouse.payments.contract import AttemptState, Payment, Refund
 from rickhouse.platform.db import Database, DatabaseAway
 
@@ -132,9 +132,9 @@ class Neighbour:
     async def resolve(self, order_id: OrderId, attempt: int) -> Payment:
         raise NotImplementedError(order_id, attempt)
 
-    async def undo(self, order_id: OrderId, keep_attempt: int = 0) -> tuple[Payment, ...]:
+    async def undo(self, order_id: OrderId, before_attempt: int = 0) -> tuple[Payment, ...]:
         del order_id
-        self.asked.append(f"undo but {keep_attempt}" if keep_attempt else "undo")
+        self.asked.append(f"undo before {before_attempt}" if before_attempt else "undo")
         return ()
 
     async def capture(self, order_id: OrderId) -> Payment:
@@ -198,13 +198,13 @@ async def desk(open_slice: OpenSlice) -> Desk:
 async def test_a_lost_reply_to_confirming_does_not_undo_the_order(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order, real = await desk.open(), sql.confirm
+    order, real = await desk.open(), moves.confirm
 
     async def committed_and_lost(*args: object, **kwargs: object) -> None:
         await real(*args, **kwargs)  # pyright: ignore[reportArgumentType]  # passed through as they came
         raise DatabaseAway("The reply was lost.")
 
-    monkeypatch.setattr(sql, "confirm", committed_and_lost)
+    monkeypatch.setattr(moves, "confirm", committed_and_lost)
     with pytest.raises(DatabaseAway):
         await desk.complete(order, "pay")
     desk.neighbour.asked.clear()
@@ -225,7 +225,7 @@ async def test_a_denied_sale_stays_denied_when_its_runner_dies(
         async def away(*_args: object, **_kwargs: object) -> None:
             raise DatabaseAway("Gone.")
 
-        cut_off.setattr(sql, "fail", away)
+        cut_off.setattr(moves, "fail", away)
         with pytest.raises(DatabaseAway):
             await desk.complete(order, "pay")
     await desk.recover()

@@ -133,17 +133,36 @@ async def test_undoing_races_with_paying_and_leaves_nothing_behind(
             await payments.authorise(order_id, 2, PRICE, "tok_approve")
 
 
-async def test_undoing_may_keep_one_attempt(payments: PaymentsService, bank: BankProcess) -> None:
+async def test_undoing_earlier_attempts_never_touches_a_later_one(
+    payments: PaymentsService, bank: BankProcess
+) -> None:
+    """A runner that wakes up late lets go of what came before its own attempt, not of what has been paid since."""
+    order_id = OrderId.new()
+    await payments.authorise(order_id, 1, PRICE, "tok_decline")
+    await payments.authorise(order_id, 2, PRICE, "tok_decline")
+    await payments.authorise(order_id, 3, PRICE, "tok_approve")
+
+    left = await payments.undo(order_id, before_attempt=2)
+
+    assert [payment.state for payment in left] == ["declined", "declined", "authorised"]
+    assert statuses(bank, order_id).count("HELD") == 1
+
+
+async def test_undoing_may_spare_the_attempts_from_one_on(
+    payments: PaymentsService, bank: BankProcess
+) -> None:
     order_id = OrderId.new()
     await payments.authorise(order_id, 1, PRICE, "tok_3ds")
 
-    undone = await payments.undo(order_id, keep_attempt=2)
+    undone = await payments.undo(order_id, before_attempt=2)
     payment = await payments.authorise(order_id, 2, PRICE, "tok_approve")
-    kept = await payments.undo(order_id, keep_attempt=2)
+    spared = await payments.undo(order_id, before_attempt=2)
+    by_one_left_behind = await payments.undo(order_id, before_attempt=1)
 
     assert [known.state for known in undone] == ["voided"]
     assert payment.state == "authorised"
-    assert [known.state for known in kept] == ["voided", "authorised"]
+    assert [known.state for known in spared] == ["voided", "authorised"]
+    assert by_one_left_behind == spared
     assert statuses(bank, order_id) == ["FREED", "HELD"]
 
 

@@ -7,7 +7,6 @@ import gc
 from litestar.types import ASGIApp
 
 from rickhouse.apps.compose import compose
-from rickhouse.apps.house import fingerprint_key
 from rickhouse.platform.logs import configure_logging
 from rickhouse.platform.settings import load_settings
 from rickhouse.platform.web.application import build
@@ -27,7 +26,7 @@ def application() -> ASGIApp:
         verifier=house.tokens,
         probes=house.probes,
         body_bytes_max=settings.web.body_bytes_max,
-        fingerprint_key=fingerprint_key(settings),
+        fingerprint_key=house.tokens.secret_for("request fingerprints"),
         on_startup=(house.open,),
         on_shutdown=(house.close,),
     )

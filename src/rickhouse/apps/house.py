@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from secrets import token_bytes
 from typing import Final, NamedTuple, TypeVar
 
 from litestar.handlers import HTTPRouteHandler
@@ -19,7 +18,6 @@ from rickhouse.platform.embedded import claim_data_root
 from rickhouse.platform.events import Feed, LogFeed, Subscription
 from rickhouse.platform.http import HttpClient, close_clients
 from rickhouse.platform.jobs import Periodic
-from rickhouse.platform.private_file import read_or_make
 from rickhouse.platform.rpc import rpc_client, rpc_routes
 from rickhouse.platform.settings import Settings, SettingsError
 from rickhouse.platform.tokens import TokenKey
@@ -33,12 +31,6 @@ _SERVICE_TOKEN_TTL_S: Final = 3600
 def token_key(settings: Settings) -> TokenKey:
     """The key that signs and checks bearer tokens, made at first use."""
     return TokenKey.load(own_file(settings, settings.token_key_file))
-
-
-def fingerprint_key(settings: Settings) -> bytes:
-    """The secret under which requests are fingerprinted, made at first use; every server of one API shares it."""
-    path = own_file(settings, settings.data_root / "keys" / "requests.key")
-    return bytes.fromhex(read_or_make(path, lambda: token_bytes(32).hex()).strip())
 
 
 def own_file(settings: Settings, path: Path) -> Path:

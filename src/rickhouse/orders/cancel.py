@@ -11,9 +11,9 @@ from rickhouse.inventory.contract import Inventory
 from rickhouse.kernel.errors import Condition, KeyReused, NotFound, StillRunning
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.kernel.ids import CheckoutId, OrderId
-from rickhouse.orders import sql
 from rickhouse.orders.contract import CheckoutClosed, OrderCancelled, OrderMoved, State, WrongState
 from rickhouse.orders.model import ENDED, LEASED, Order, Refusal, ends_as
+from rickhouse.orders.sql import moves, reads
 from rickhouse.payments.contract import Payments
 from rickhouse.platform.db import Database, Queries
 from rickhouse.platform.saga import held
@@ -36,7 +36,7 @@ class CancelService:
         Raises NotFound, CheckoutClosed (it is an order already), StillRunning.
         """
         order_id = OrderId(checkout_id.uuid)
-        order = await sql.find(self._db, order_id)
+        order = await reads.find(self._db, order_id)
         if order is None or order.owner != owner:
             raise NotFound("There is no such checkout, or it is not yours.")
         stopped = await self._start(order_id, _ABANDONABLE, "abandoned")
@@ -53,7 +53,7 @@ class CancelService:
         if stopped is not None:
             return await self.undo(stopped)
         order = await self._get(order_id)
-        request = await sql.find_request(self._db, order_id, keyed.key)
+        request = await reads.find_request(self._db, order_id, keyed.key)
         if request is not None and (request.fingerprint != keyed.fingerprint or request.kind != "cancel"):
             raise KeyReused("This Idempotency-Key came before with another request; choose a new key.")
         if order.state == "cancelling":
@@ -69,7 +69,7 @@ class CancelService:
 
     async def fail(self, order: Order, refusal: Condition) -> Order:
         """Completing met a refusal for good: keep it as the answer, and undo."""
-        stopped = await sql.fail(
+        stopped = await moves.fail(
             self._db,
             order.order_id,
             order.fence,
@@ -83,7 +83,7 @@ class CancelService:
     async def interrupt(self, order: Order) -> Order:
         """Opening was cut off by a crash: nobody saw an answer, so the key is free again."""
         refusal = Refusal("interrupted", "Opening the checkout was interrupted; send the request again.")
-        await sql.refuse_opening(
+        await moves.refuse_opening(
             self._db,
             order.order_id,
             order.fence,
@@ -104,11 +104,11 @@ class CancelService:
         await self._payments.undo(order.order_id)
         after = ends_as(order.cause, placed=order.placed_at is not None)
         event = OrderCancelled(order_id=order.order_id, after=after, cause=order.cause)
-        return held(await sql.end_cancel(self._db, order.order_id, order.fence, after, event))
+        return held(await moves.end_cancel(self._db, order.order_id, order.fence, after, event))
 
     async def expire(self, queries: Queries, order_id: OrderId) -> None:
         """Within a subscriber's transaction: the hold ran out, so undoing is due."""
-        await sql.expire(
+        await moves.expire(
             queries, order_id, OrderMoved(order_id=order_id, after="cancelling", cause="expired")
         )
 
@@ -120,7 +120,7 @@ class CancelService:
         keyed: Keyed | None = None,
         note: str = "",
     ) -> Order | None:
-        return await sql.start_cancel(
+        return await moves.start_cancel(
             self._db,
             order_id,
             before=before,
@@ -132,7 +132,7 @@ class CancelService:
         )
 
     async def _get(self, order_id: OrderId) -> Order:
-        order = await sql.find(self._db, order_id)
+        order = await reads.find(self._db, order_id)
         if order is None:
             raise NotFound("There is no such order.")
         return order

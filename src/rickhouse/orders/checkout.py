@@ -12,32 +12,27 @@ import msgspec
 
 from rickhouse.catalog.contract import Catalog, Offer
 from rickhouse.compliance.contract import Compliance
-from rickhouse.customers.contract import AgeProof, Customers, Person
+from rickhouse.customers.contract import AgeProof, Customers, Person, Registered
 from rickhouse.inventory.contract import Hold, HoldLapsed, HoldLine, Inventory
 from rickhouse.kernel.clock import Clock, now
 from rickhouse.kernel.errors import (
     Condition,
     CurrencyMismatch,
-    KeyReused,
     Kind,
     NotFound,
     StillRunning,
-    condition_of,
 )
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.kernel.ids import CheckoutId, CustomerId, OrderId
 from rickhouse.kernel.money import Money
-from rickhouse.orders import sql
 from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.contract import (
     AgeNotProven,
-    CheckoutClosed,
     LineRequest,
     OrderConfirmed,
     OrderMoved,
     OrderOpened,
     PaymentDeclined,
-    SaleForbidden,
     State,
     WrongState,
 )
@@ -47,12 +42,18 @@ from rickhouse.orders.model import (
     Order,
     Quote,
     Refusal,
+    again,
+    forbidden,
+    key_reused,
     key_stays,
     legal_of,
+    not_completable,
     quote,
     sale_day,
     sale_of,
+    same_grounds,
 )
+from rickhouse.orders.sql import moves, reads
 from rickhouse.payments.contract import ATTEMPTS_MAX, Payment, Payments, refuse_card_number
 from rickhouse.platform.db import Database
 from rickhouse.platform.saga import LeaseLost, await_answer, held
@@ -139,13 +140,13 @@ class CheckoutService:
             offers = await self._catalog.offers(tuple(line.variant_id for line in lines), self._clock())
         except Condition:
             # A repeat gets its first answer even when the bottle has left the shelf since.
-            if await sql.find_by_key(self._db, keyed.owner, keyed.key) is None:
+            if await reads.find_by_key(self._db, keyed.owner, keyed.key) is None:
                 raise
             return await self._same_opening(keyed)
         order_id = OrderId.new()
         destination = person.address.region
         agreed = self._quote(lines, offers, destination)
-        fresh = await sql.open_order(
+        fresh = await moves.open_order(
             self._db,
             order_id,
             keyed=keyed,
@@ -155,23 +156,29 @@ class CheckoutService:
         )
         if not fresh:
             return await self._same_opening(keyed)
-        hold: Hold | None = None
         try:
             registered = await self._customers.register(order_id, person)
-            hold = await self._inventory.hold(
-                order_id, registered.customer_id, _hold_lines(lines, offers), self._terms.hold_ttl_s
-            )
+        except Condition as refusal:
+            await self._refuse_opening(order_id, refusal, None)
+            raise
+        return await self._hold(order_id, registered, _hold_lines(lines, offers), agreed)
+
+    async def _hold(
+        self, order_id: OrderId, registered: Registered, lines: tuple[HoldLine, ...], agreed: Quote
+    ) -> Order:
+        """Keep the bottles aside and ask the law; the checkout is then open."""
+        hold: Hold | None = None
+        try:
+            hold = await self._inventory.hold(order_id, registered.customer_id, lines, self._terms.hold_ttl_s)
             origins = _origins(hold)
-            decision = await self._compliance.decide(
-                sale_of(
-                    order_id, registered.customer_id, origins, registered.region, agreed.lines, self._today()
-                )
+            sale = sale_of(
+                order_id, registered.customer_id, origins, registered.region, agreed.lines, self._today()
             )
-            legal = legal_of(decision)
+            legal = legal_of(await self._compliance.decide(sale))
             if legal.outcome == "deny":
-                raise _forbidden(legal)
+                raise forbidden(legal)
             return held(
-                await sql.opened(
+                await moves.opened(
                     self._db,
                     order_id,
                     1,
@@ -197,7 +204,7 @@ class CheckoutService:
         """
         refuse_card_number(token)
         order_id = OrderId(checkout_id.uuid)
-        claimed = await sql.claim(
+        claimed = await moves.claim(
             self._db,
             order_id,
             keyed=keyed,
@@ -229,7 +236,7 @@ class CheckoutService:
             raise
         except Condition as refusal:
             if refusal.kind in _RETRYABLE:
-                await sql.retry_at(self._db, order.order_id, order.fence, _RESOLVE_AGAIN_S)
+                await moves.retry_at(self._db, order.order_id, order.fence, _RESOLVE_AGAIN_S)
                 raise
             await self._cancel.fail(order, refusal)
             raise
@@ -240,6 +247,7 @@ class CheckoutService:
         legal = await self._decide(order)
         proof = await self._prove_age(order, legal.minimum_age)
         payment = await self._authorise(order)
+        await self._renew_lease(order)
         await self._inventory.commit(order.order_id)
         return await self._confirm(order, proof, payment)
 
@@ -249,18 +257,26 @@ class CheckoutService:
         if self._remaining(order) > timedelta(seconds=self._terms.payment_window_s):
             return
         hold = await self._inventory.extend(order.order_id, self._terms.payment_window_s)
-        await sql.keep_hold(self._db, order.order_id, order.fence, hold.expires_at)
+        await moves.keep_hold(self._db, order.order_id, order.fence, hold.expires_at)
 
     async def _require_hold(self, order: Order) -> None:
         """An order whose time is over ends here, unless its bottles are sold already. Raises HoldLapsed."""
         if self._remaining(order) <= timedelta(0):
             await self._inventory.extend(order.order_id, self._terms.payment_window_s)
 
+    async def _renew_lease(self, order: Order) -> None:
+        """Before money or bottles move: whoever has slept through half of the lease asks whether it is still his.
+        Raises LeaseLost."""
+        half = timedelta(seconds=self._terms.lease_s / 2)
+        if order.lease_until is None or order.lease_until - self._clock() < half:
+            held(await moves.renew_lease(self._db, order.order_id, order.fence, self._terms.lease_s))
+
     def _remaining(self, order: Order) -> timedelta:
         return timedelta(0) if order.hold_expires_at is None else order.hold_expires_at - self._clock()
 
     async def _decide(self, order: Order) -> Legal:
-        """The decision of the opening stands for its day; after that the law is asked again."""
+        """The decision of the opening stands for its day; after that the law is asked again, and what a human has
+        settled counts only while it rests on the same grounds."""
         legal = order.legal
         if legal is None or legal.day != self._today():
             decision = await self._compliance.decide(
@@ -273,10 +289,12 @@ class CheckoutService:
                     self._today(),
                 )
             )
-            legal = legal_of(decision)
-            await sql.decided(self._db, order.order_id, order.fence, legal)
+            legal, asked_before = legal_of(decision), order.legal
+            if not same_grounds(asked_before, legal):
+                order = msgspec.structs.replace(order, cleared=order.cleared - {LEGAL_REVIEW})
+            await moves.decided(self._db, order.order_id, order.fence, legal, order.cleared)
         if legal.outcome == "deny":
-            raise _forbidden(legal)
+            raise forbidden(legal)
         if legal.outcome == "review" and LEGAL_REVIEW not in order.cleared:
             raise _Pause("review", LEGAL_REVIEW)
         return legal
@@ -295,8 +313,9 @@ class CheckoutService:
     async def _authorise(self, order: Order) -> Payment:
         if order.payment_token is None:
             raise WrongState("No payment is under way.", state=order.state)
+        await self._renew_lease(order)
         if order.attempt > 1:
-            await self._payments.undo(order.order_id, keep_attempt=order.attempt)
+            await self._payments.undo(order.order_id, before_attempt=order.attempt)
         payment = await self._payments.authorise(
             order.order_id, order.attempt, order.total, order.payment_token
         )
@@ -322,7 +341,7 @@ class CheckoutService:
             total=order.total,
         )
         return held(
-            await sql.confirm(
+            await moves.confirm(
                 self._db,
                 order.order_id,
                 order.fence,
@@ -334,13 +353,13 @@ class CheckoutService:
 
     async def _rest(self, order: Order, pause: _Pause) -> Order:
         if pause.state == "completing":
-            await sql.retry_at(self._db, order.order_id, order.fence, _RESOLVE_AGAIN_S)
+            await moves.retry_at(self._db, order.order_id, order.fence, _RESOLVE_AGAIN_S)
             return order
         hold_expires_at = None
         if pause.state == "review":
             hold = await self._inventory.extend(order.order_id, self._terms.review_hold_s)
             hold_expires_at = hold.expires_at
-        rested = await sql.pause(
+        rested = await moves.pause(
             self._db,
             order.order_id,
             order.fence,
@@ -359,7 +378,7 @@ class CheckoutService:
     async def _reopen(self, order: Order, declined: PaymentDeclined) -> None:
         refusal = Refusal(declined.code, declined.detail, declined.facts)
         event = OrderMoved(order_id=order.order_id, after="open", cause=declined.code)
-        reopened = await sql.reopen(self._db, order.order_id, order.fence, refusal=refusal, event=event)
+        reopened = await moves.reopen(self._db, order.order_id, order.fence, refusal=refusal, event=event)
         if reopened is None:
             await self._cancel.fail(order, declined)
 
@@ -370,7 +389,7 @@ class CheckoutService:
             await self._inventory.release(order_id)
         state: State = "cancelling" if interrupted else "refused"
         cause = "interrupted" if interrupted else "refused"
-        await sql.refuse_opening(
+        await moves.refuse_opening(
             self._db,
             order_id,
             1,
@@ -385,42 +404,42 @@ class CheckoutService:
         """The answer of the request that came first with this key."""
 
         async def ask() -> Order | None:
-            order = await sql.find_by_key(self._db, keyed.owner, keyed.key)
+            order = await reads.find_by_key(self._db, keyed.owner, keyed.key)
             if order is not None and order.fingerprint != keyed.fingerprint:
-                raise _key_reused()
+                raise key_reused()
             return None if order is None or order.state == "opening" else order
 
         order = await await_answer(ask, patience_s=self._terms.patience_s)
         if order is None:
             raise StillRunning("The first request with this key is still running; ask again in a moment.")
         if order.refusal is not None and order.state == "refused":
-            raise _again(order.refusal)
+            raise again(order.refusal)
         return order
 
     async def _same_completion(self, keyed: Keyed, order_id: OrderId) -> Order:
         """The answer of the request that came first with this key, or why the order cannot be completed."""
-        order = await sql.find(self._db, order_id)
+        order = await reads.find(self._db, order_id)
         if order is None or order.owner != keyed.owner:
             raise NotFound("There is no such checkout, or it is not yours.")
-        request = await sql.find_request(self._db, order_id, keyed.key)
+        request = await reads.find_request(self._db, order_id, keyed.key)
         if request is None:
-            raise _not_completable(order)
+            raise not_completable(order)
         if request.fingerprint != keyed.fingerprint or request.kind != "complete":
-            raise _key_reused()
+            raise key_reused()
 
         async def ask() -> Order | None:
             # The order first: a refusal is written together with the rest that it leads to, so it is seen too.
-            found = await sql.find(self._db, order_id)
-            asked = await sql.find_request(self._db, order_id, keyed.key)
+            found = await reads.find(self._db, order_id)
+            asked = await reads.find_request(self._db, order_id, keyed.key)
             if asked is not None and asked.refusal is not None:
-                raise _again(asked.refusal)
+                raise again(asked.refusal)
             return None if found is None or found.state in ("completing", "cancelling") else found
 
         answer = await await_answer(ask, patience_s=self._terms.patience_s)
         if answer is None:
             raise StillRunning("The first request with this key is still running; ask again in a moment.")
         if answer.state in ENDED and answer.placed_at is None:
-            raise _not_completable(answer)
+            raise not_completable(answer)
         return answer
 
     def _today(self) -> date:
@@ -451,36 +470,3 @@ def _hold_lines(lines: tuple[LineRequest, ...], offers: tuple[Offer, ...]) -> tu
 
 def _origins(hold: Hold) -> tuple[str, ...]:
     return tuple(sorted({allocation.region for allocation in hold.allocations}))
-
-
-def _forbidden(legal: Legal) -> SaleForbidden:
-    against = [reason for reason in legal.reasons if reason.outcome == "deny"]
-    return SaleForbidden(
-        "This sale is not lawful: " + " ".join(reason.detail for reason in against),
-        decision_id=str(legal.decision_id),
-        reasons=[{"code": reason.code, "detail": reason.detail} for reason in against],
-    )
-
-
-def _again(refusal: Refusal) -> Condition:
-    """The stored refusal, as it was first raised."""
-    condition = condition_of(refusal.code, refusal.detail, refusal.facts)
-    return condition or WrongState(refusal.detail, state="refused")
-
-
-def _key_reused() -> KeyReused:
-    return KeyReused(
-        "This Idempotency-Key came before with another request; choose a new key for a new request."
-    )
-
-
-def _not_completable(order: Order) -> Condition:
-    if order.state in ("opening", "completing", "cancelling"):
-        return StillRunning(f"The checkout is {order.state}; ask again in a moment.")
-    if order.state == "open":
-        return CheckoutClosed("Too many payment attempts; open a new checkout.", state=order.state)
-    if order.state == "review":
-        return CheckoutClosed(
-            "A person has to look at this order first; ask for it later.", state=order.state
-        )
-    return CheckoutClosed(f"The checkout is {order.state}.", state=order.state)

@@ -13,10 +13,25 @@ import msgspec
 from rickhouse.catalog.contract import Offer
 from rickhouse.compliance.contract import Decision, DecisionLine, Reason, Sale
 from rickhouse.customers.contract import AgeProof
-from rickhouse.kernel.errors import CurrencyMismatch, FieldInvalid, Kind
+from rickhouse.kernel.errors import (
+    Condition,
+    CurrencyMismatch,
+    FieldInvalid,
+    KeyReused,
+    Kind,
+    StillRunning,
+    condition_of,
+)
 from rickhouse.kernel.ids import AddressId, CustomerId, DecisionId, OrderId, PaymentId
 from rickhouse.kernel.money import Money, allocate, total
-from rickhouse.orders.contract import LineRequest, OrderLine, State, WrongState
+from rickhouse.orders.contract import (
+    CheckoutClosed,
+    LineRequest,
+    OrderLine,
+    SaleForbidden,
+    State,
+    WrongState,
+)
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "opening": frozenset(("open", "refused", "cancelling")),
@@ -30,7 +45,8 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "expired": frozenset(),
     "refused": frozenset(),
 }
-"""What may follow each state. Everything that undoes goes through `cancelling`, so that undoing has one path."""
+"""What may follow each state; a trigger of the table refuses anything else. Everything that undoes goes through
+`cancelling`, so that undoing has one path."""
 
 ENDED: Final[frozenset[State]] = frozenset(("cancelled", "expired", "refused"))
 LEASED: Final[frozenset[State]] = frozenset(("opening", "completing", "cancelling"))
@@ -118,17 +134,6 @@ class TimelineRow(msgspec.Struct, frozen=True):
     kind: str
     body: str
     at: datetime
-
-
-def check_transition(before: State, after: State) -> None:
-    """Raises WrongState when `after` may not follow `before`."""
-    if after not in TRANSITIONS[before]:
-        raise WrongState(f"An order that is {before} cannot become {after}.", state=before)
-
-
-def sources_of(after: State) -> tuple[State, ...]:
-    """The states that `after` may follow."""
-    return tuple(before for before, allowed in TRANSITIONS.items() if after in allowed)
 
 
 def key_stays(kind: Kind) -> bool:
@@ -219,6 +224,13 @@ def legal_of(decision: Decision) -> Legal:
     )
 
 
+def same_grounds(one: Legal | None, other: Legal) -> bool:
+    """Whether two decisions ask a human the same: the same rules spoke, of the same pack."""
+    if one is None or one.pack_version != other.pack_version:
+        return False
+    return {reason.code for reason in one.reasons} == {reason.code for reason in other.reasons}
+
+
 def ends_as(cause: str, *, placed: bool) -> State:
     """What an undone order is called in the end. The cause of one that was `placed` is in a person's own words."""
     if placed:
@@ -226,3 +238,39 @@ def ends_as(cause: str, *, placed: bool) -> State:
     if cause == "expired":
         return "expired"
     return "refused" if cause == "refused" else "cancelled"
+
+
+def forbidden(legal: Legal) -> SaleForbidden:
+    """The refusal of a sale that the law denies, with every reason against it."""
+    against = [reason for reason in legal.reasons if reason.outcome == "deny"]
+    return SaleForbidden(
+        "This sale is not lawful: " + " ".join(reason.detail for reason in against),
+        decision_id=str(legal.decision_id),
+        reasons=[{"code": reason.code, "detail": reason.detail} for reason in against],
+    )
+
+
+def again(refusal: Refusal) -> Condition:
+    """The stored refusal, as it was first raised."""
+    condition = condition_of(refusal.code, refusal.detail, refusal.facts)
+    return condition or WrongState(refusal.detail, state="refused")
+
+
+def key_reused() -> KeyReused:
+    """The refusal of a key that came before with another request."""
+    return KeyReused(
+        "This Idempotency-Key came before with another request; choose a new key for a new request."
+    )
+
+
+def not_completable(order: Order) -> Condition:
+    """Why an order in this state cannot be completed."""
+    if order.state in ("opening", "completing", "cancelling"):
+        return StillRunning(f"The checkout is {order.state}; ask again in a moment.")
+    if order.state == "open":
+        return CheckoutClosed("Too many payment attempts; open a new checkout.", state=order.state)
+    if order.state == "review":
+        return CheckoutClosed(
+            "A person has to look at this order first; ask for it later.", state=order.state
+        )
+    return CheckoutClosed(f"The checkout is {order.state}.", state=order.state)

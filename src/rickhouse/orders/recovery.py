@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rickhouse.orders import sql
 from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.checkout import CheckoutService
 from rickhouse.orders.model import Order
+from rickhouse.orders.sql import moves
 from rickhouse.platform.db import Database
 from rickhouse.platform.saga import LeaseLost, take_over
 
@@ -37,7 +37,7 @@ class RecoveryService:
         return recovered + taken
 
     async def _claim(self) -> Sequence[Order]:
-        return await sql.claim_stuck(self._db, _BATCH, self._lease_s)
+        return await moves.claim_stuck(self._db, _BATCH, self._lease_s)
 
     async def _run(self, order: Order) -> Order:
         match order.state:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -62,10 +62,16 @@ class ReviewCheckout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     note: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
-class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why the order is cancelled; shown in its timeline. No personal data."""
+CancelReason = Literal[
+    "buyer_asked", "out_of_stock", "cannot_deliver", "suspected_fraud", "entered_by_mistake", "other"
+]
+"""Why an order is cancelled: chosen, not written, because the timeline is kept for ever and must name nobody."""
 
-    reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
+
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the order is cancelled; shown in its timeline."""
+
+    reason: CancelReason
 
 
 class Action(msgspec.Struct, frozen=True):

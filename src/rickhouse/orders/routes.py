@@ -251,7 +251,7 @@ def _cancelling_routes(cancel: CancelService) -> list[HTTPRouteHandler]:
         description="Voids or refunds the payment and puts the bottles back on sale.",
         errors=(WrongState, LeaseLost),
         example=ORDER_EXAMPLE,
-        body_example=CancelOrder(reason="The buyer asked."),
+        body_example=CancelOrder(reason="buyer_asked"),
     )
     async def cancel_order(
         request: Request[Any, Any, Any], order_id: OrderId, data: CancelOrder, idempotency_key: IdempotencyKey

@@ -9,10 +9,10 @@ import msgspec
 from rickhouse.kernel.errors import FieldInvalid, KeyReused, NotFound
 from rickhouse.kernel.idempotency import Keyed
 from rickhouse.kernel.ids import CheckoutId, OrderId
-from rickhouse.orders import sql
 from rickhouse.orders.cancel import CancelService
 from rickhouse.orders.contract import OrderCancelled, OrderMoved, OrderSummary, State, WrongState
 from rickhouse.orders.model import Order, TimelineRow
+from rickhouse.orders.sql import moves, reads
 from rickhouse.platform.codec import decode_json
 from rickhouse.platform.db import Database
 
@@ -39,7 +39,7 @@ class OrdersService:
 
     async def get(self, order_id: OrderId, owner: str | None = None) -> Order:
         """The order, if `owner` (None: anybody) may see it. Raises NotFound."""
-        order = await sql.find(self._db, order_id)
+        order = await reads.find(self._db, order_id)
         if order is None or owner not in (None, order.owner):
             raise NotFound("There is no such order, or it is not yours.")
         return order
@@ -48,17 +48,17 @@ class OrdersService:
         self, *, owner: str | None, before: OrderId | None, state: State | None, limit: int
     ) -> list[Order]:
         """Placed orders, newest first, of one owner or of all."""
-        return await sql.list_placed(self._db, owner=owner, before=before, state=state, limit=limit)
+        return await reads.list_placed(self._db, owner=owner, before=before, state=state, limit=limit)
 
     async def list_reviews(self, *, before: OrderId | None, limit: int) -> list[Order]:
         """Checkouts that wait for a human, newest first."""
-        return await sql.list_reviews(self._db, before=before, limit=limit)
+        return await reads.list_reviews(self._db, before=before, limit=limit)
 
     async def timeline(self, order_id: OrderId, owner: str | None = None) -> tuple[TimelineEntry, ...]:
         """Every state the order entered, first to last. Raises NotFound."""
         order = await self.get(order_id, owner)
         first = TimelineEntry("opening", "", order.created_at)
-        rows = await sql.timeline(self._db, order_id)
+        rows = await reads.timeline(self._db, order_id)
         return (first, *(_entry(row) for row in rows))
 
     async def review(self, keyed: Keyed, checkout_id: CheckoutId, *, approve: bool, note: str) -> Order:
@@ -69,7 +69,7 @@ class OrdersService:
         await self.get(order_id)
         event = OrderMoved(order_id=order_id, after="open", cause="approved")
         settled = (
-            await sql.clear(self._db, order_id, keyed=keyed, note=note, event=event)
+            await moves.clear(self._db, order_id, keyed=keyed, note=note, event=event)
             if approve
             else await self._cancel.reject(order_id, keyed, note)
         )
@@ -77,7 +77,7 @@ class OrdersService:
 
     async def _settled_before(self, order_id: OrderId, keyed: Keyed) -> Order:
         """The answer to a repeated review. Raises KeyReused, WrongState."""
-        request = await sql.find_request(self._db, order_id, keyed.key)
+        request = await reads.find_request(self._db, order_id, keyed.key)
         order = await self.get(order_id)
         if request is None:
             raise WrongState(f"The checkout is {order.state}, not in review.", state=order.state)

@@ -154,11 +154,12 @@ class Payments(Protocol):
         """
         ...
 
-    async def undo(self, order_id: OrderId, keep_attempt: int = 0) -> tuple[Payment, ...]:
-        """Void what is authorised and refund what is captured, of every attempt of the order but `keep_attempt`, so
-        that the buyer has paid nothing by the others. Attempts still open are resolved first. Answers every attempt.
+    async def undo(self, order_id: OrderId, before_attempt: int = 0) -> tuple[Payment, ...]:
+        """Void what is authorised and refund what is captured, so that the buyer has paid nothing: by any attempt of
+        the order, or by those before `before_attempt`. A later one is never touched, however late this comes.
+        Attempts still open are resolved first. Answers every attempt.
 
-        With nothing to keep it is final: a later `authorise` of the order is refused. Raises Unavailable when the
+        Without `before_attempt` it is final: a later `authorise` of the order is refused. Raises Unavailable when the
         gateway cannot be asked; then call again.
         """
         ...

@@ -70,9 +70,9 @@ class PaymentsService:
         known = there(await sql.find_attempt(self._db, order_id, attempt))
         return payment_of(await self._authorise.resolve(known))
 
-    async def undo(self, order_id: OrderId, keep_attempt: int = 0) -> tuple[Payment, ...]:
+    async def undo(self, order_id: OrderId, before_attempt: int = 0) -> tuple[Payment, ...]:
         """See Payments."""
-        return tuple(map(payment_of, await self._undo.undo(order_id, keep_attempt)))
+        return tuple(map(payment_of, await self._undo.undo(order_id, before_attempt)))
 
     async def capture(self, order_id: OrderId) -> Payment:
         """See Payments."""

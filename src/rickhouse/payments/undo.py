@@ -12,6 +12,7 @@ import structlog
 from rickhouse.kernel.errors import Unavailable
 from rickhouse.kernel.ids import OrderId
 from rickhouse.payments import sql
+from rickhouse.payments.contract import ATTEMPTS_MAX
 from rickhouse.payments.dialogue import authorisation_of, away, gateway_key
 from rickhouse.payments.model import CLOSED, REFUNDABLE, Attempt
 from rickhouse.payments.port import Gateway, Refused, Technical
@@ -43,16 +44,14 @@ class UndoService:
         self._refunds = refunds
         self._late_after_s = late_after_s
 
-    async def undo(self, order_id: OrderId, keep_attempt: int) -> tuple[Attempt, ...]:
+    async def undo(self, order_id: OrderId, before_attempt: int) -> tuple[Attempt, ...]:
         """See `Payments.undo`."""
-        if not keep_attempt:
+        if not before_attempt:
             await self._seal(order_id)
+        below = before_attempt or ATTEMPTS_MAX + 1
         attempts = await sql.list_attempts(self._db, order_id)
         return tuple(
-            [
-                attempt if attempt.attempt == keep_attempt else await self._undo(attempt)
-                for attempt in attempts
-            ]
+            [await self._undo(attempt) if attempt.attempt < below else attempt for attempt in attempts]
         )
 
     async def void(self, attempt: Attempt) -> Attempt:

@@ -9,6 +9,7 @@ Condition
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
 import time
@@ -107,6 +108,12 @@ class TokenKey:
                 f"{path} is not a set of token keys, or was cut short: restore it, or delete it, after which every "
                 "token is refused and has to be issued anew."
             ) from None
+
+    def secret_for(self, purpose: str) -> bytes:
+        """32 bytes for another purpose than tokens, the same wherever this key set is. They come from the oldest key,
+        so that a new one in front changes nothing."""
+        oldest = list(self._keys.values())[-1].as_dict(private=True)
+        return hmac.digest(str(oldest["d"]).encode(), purpose.encode(), "sha256")
 
     def issue(self, subject: str, scopes: Iterable[str], ttl_s: int, audience: str = AUDIENCE) -> str:
         """A token for `subject` that opens `scopes` for `ttl_s` seconds. Raises ValueError for what it cannot hold."""

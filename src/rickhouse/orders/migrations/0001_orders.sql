@@ -46,6 +46,28 @@ create table orders (
     check (state in ('opening', 'refused', 'cancelling', 'cancelled') or customer_id is not null)
 ) with (fillfactor = 70);
 
+-- The last word on the state machine, whatever a statement believed; `orders/model.py` tells the same, by a test.
+create function require_transition() returns trigger language plpgsql as $$
+begin
+    if not new.state = any (case old.state
+        when 'opening' then array['open', 'refused', 'cancelling']
+        when 'open' then array['completing', 'cancelling']
+        when 'completing' then array['open', 'requires_action', 'review', 'confirmed', 'cancelling']
+        when 'requires_action' then array['completing', 'cancelling']
+        when 'review' then array['open', 'cancelling']
+        when 'confirmed' then array['cancelling']
+        when 'cancelling' then array['cancelled', 'expired', 'refused']
+        else array[]::text[]
+    end) then
+        raise check_violation using message = format('an order that is %s cannot become %s', old.state, new.state);
+    end if;
+    return new;
+end
+$$;
+
+create trigger orders_transition before update of state on orders
+for each row when (old.state is distinct from new.state) execute function require_transition();
+
 create index orders_leased on orders (lease_until) where lease_until is not null;
 create index orders_in_review on orders (id) where state = 'review';
 create index orders_placed on orders (id) where placed_at is not null;

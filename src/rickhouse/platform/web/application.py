@@ -13,7 +13,7 @@ import msgspec
 from litestar import Litestar, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import HTTPRouteHandler, route
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from rickhouse import __version__
@@ -23,9 +23,10 @@ from rickhouse.platform.codec import dec_hook, encode_json
 from rickhouse.platform.telemetry import render_metrics
 from rickhouse.platform.tokens import Verifier
 from rickhouse.platform.web import openapi
+from rickhouse.platform.web.body import JsonRequest
 from rickhouse.platform.web.edge import Edge
 from rickhouse.platform.web.idempotency import FINGERPRINT_KEY
-from rickhouse.platform.web.problems import on_condition, on_crash, on_http_exception
+from rickhouse.platform.web.problems import allow_of, on_condition, on_crash, on_http_exception
 from rickhouse.platform.web.reference import REFERENCE_CSP, render_reference
 from rickhouse.platform.web.routing import get
 
@@ -57,9 +58,12 @@ def build(
     on_shutdown: Lifecycle = (),
 ) -> ASGIApp:
     """An ASGI application that serves `handlers`, health, metrics and the API reference."""
-    everything: list[ControllerRouterHandler] = [*handlers, *_service_routes(probes)]
+    everything = [*handlers, *_service_routes(probes)]
+    # The framework's own answer to OPTIONS knows only the handler of a path that comes first.
+    routes: list[ControllerRouterHandler] = [*_options_routes(everything), *everything]
     app = Litestar(
-        everything,
+        routes,
+        request_class=JsonRequest,
         type_encoders={Id: str},
         type_decoders=[(_is_id, dec_hook)],
         plugins=[openapi.IdSchema()],
@@ -72,9 +76,26 @@ def build(
         logging_config=None,
         debug=False,
     )
-    for route in _reference_routes(app):
-        app.register(route)
+    for page in _reference_routes(app):
+        app.register(page)
     return Edge(app, verifier=verifier, body_bytes_max=body_bytes_max)
+
+
+def _options_routes(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """For each path, what can be done there (RFC 9110 section 9.3.7)."""
+    methods: dict[str, set[str]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(map(str, handler.http_methods))
+    return [_options_route(path, allow_of(found)) for path, found in methods.items()]
+
+
+def _options_route(path: str, allow: str) -> HTTPRouteHandler:
+    @route(path, http_method="OPTIONS", status_code=204, include_in_schema=False, opt={"scope": None})
+    async def options() -> Response[None]:
+        return Response(None, headers={"allow": allow})
+
+    return options
 
 
 def _is_id(kind: object) -> bool:

@@ -1,4 +1,4 @@
-"""The edge of the process: request id, body limit, NUL bytes, the bearer token, the access log, metrics.
+"""The edge of the process: request id, body limit, NUL bytes, the bearer token, HEAD, the access log, metrics.
 
 It wraps the whole web application, so that no answer escapes it. No rule of a slice belongs here.
 """
@@ -10,6 +10,7 @@ import time
 from typing import Any, Final, cast
 
 import structlog
+from litestar.enums import HttpMethod
 from litestar.types import (
     ASGIApp,
     HTTPReceiveMessage,
@@ -33,6 +34,7 @@ _NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _BINARY: Final = "/rpc/"
 """Where MessagePack comes in from other processes of ours, in which a zero is a NUL byte."""
 
+_NUL_IN_QUERY: Final = b"%00"
 _WITH_BODY: Final = frozenset(("POST", "PATCH", "PUT", "DELETE"))
 _ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -60,10 +62,12 @@ class Edge:
         began = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
-        status = 500
+        method, status = scope["method"], 500
 
         async def send_through(message: Message) -> None:
             nonlocal status
+            if message["type"] == "http.response.body" and method == "HEAD":
+                message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [
@@ -78,7 +82,14 @@ class Edge:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             marks["auth"] = self._authenticate(headers.get(b"authorization"))
-            if scope["method"] in _WITH_BODY:
+            if _NUL_IN_QUERY in scope["query_string"]:
+                raise FieldInvalid(
+                    "The query holds a NUL character, which no parameter takes.", field="query", rule="no_nul"
+                )
+            if method == "HEAD":
+                # Everything that can be got can be asked for without its content (RFC 9110 section 9.3.2).
+                scope["method"] = HttpMethod.GET
+            if method in _WITH_BODY:
                 receive = await self._read_body(
                     headers, receive, is_text=not scope["path"].startswith(_BINARY)
                 )
@@ -88,7 +99,7 @@ class Edge:
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
             route: str = marks.get("path_template") or "unmatched"
-            observe_request(scope["method"], route, status, time.perf_counter() - began, request_id)
+            observe_request(method, route, status, time.perf_counter() - began, request_id)
 
     def _authenticate(self, header: bytes | None) -> Caller | None:
         if header is None:

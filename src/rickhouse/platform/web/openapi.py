@@ -1,16 +1,15 @@
-"""The OpenAPI 3.1 document: what the framework derives, completed with what only we know.
+"""The OpenAPI 3.1 document: paths and parameters as the framework derives them, bodies as the decoder reads them.
 
-Examples, descriptions, closed objects, the security scheme. A route's own words belong to its decorator.
+Examples, the security scheme. A route's own words belong to its decorator.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -20,7 +19,7 @@ from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
 from rickhouse.kernel.ids import Id
-from rickhouse.platform.web.problems import Problem
+from rickhouse.platform.web.problems import PROBLEM_JSON, Problem
 
 _MANNERS: Final = """\
 Ids are text with a prefix of their kind. Money is an integer of minor units and a currency:
@@ -33,6 +32,7 @@ Refusals are problem details (RFC 9457) with a stable `code`. Every answer carri
 
 Lists take `limit` and `cursor`; `next_cursor` is null on the last page."""
 
+_URI: Final = {"type": "string", "format": "uri-reference"}
 _ID_SUFFIX: Final = "01h455vb4pex5vsknk084sn02q"
 
 
@@ -69,25 +69,70 @@ class IdSchema(OpenAPISchemaPlugin):
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: object) -> Schema:  # noqa: ARG002  # the framework's signature
         """The pattern of an id, and one that fits."""
-        prefix: str = field_definition.annotation.prefix
-        return Schema(
-            type=OpenAPIType.STRING,
-            pattern=f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$",
-            examples=[f"{prefix}_{_ID_SUFFIX}"],
-        )
+        shape = _shape_of_id(field_definition.annotation)
+        return Schema(type=OpenAPIType.STRING, pattern=shape["pattern"], examples=shape["examples"])
+
+
+def _shape_of_id(kind: type) -> dict[str, Any]:
+    if not issubclass(kind, Id):
+        raise NotImplementedError(f"{kind.__name__} has no wire form")
+    return {
+        "type": "string",
+        "pattern": f"^{kind.prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$",
+        "examples": [f"{kind.prefix}_{_ID_SUFFIX}"],
+    }
 
 
 def document(app: Litestar) -> dict[str, Any]:
     """The finished document of `app`."""
     result: dict[str, Any] = app.openapi_schema.to_schema()
     handlers = dict(_handlers(app))
+    kinds = {kind for handler in handlers.values() for kind in _kinds_of(handler)} | {Problem}
+    in_order = sorted(kinds, key=str)
+    shapes, components = msgspec.json.schema_components(
+        in_order, schema_hook=_shape_of_id, ref_template="#/components/schemas/{name}"
+    )
+    by_kind = dict(zip(in_order, shapes, strict=True))
     for path, operations in result.get("paths", {}).items():
         for method, operation in operations.items():
-            handler = handlers[path, method]
-            _show(operation.get("requestBody"), handler.opt["body_example"])
-            _show(operation["responses"].get(str(handler.status_code)), handler.opt["example"])
-    _complete_schemas(result, handlers.values())
-    return result
+            _complete(operation, handlers[path, method], by_kind)
+    result["components"]["schemas"] = components
+    return cast("dict[str, Any]", _portable(result))
+
+
+def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, shapes: Mapping[type, Any]) -> None:
+    """Give an operation the shapes of its bodies and the route's examples, and say where a created thing is."""
+    for parameter in operation.get("parameters", ()):
+        _never_null(parameter["schema"])
+    _show(operation.get("requestBody"), _asked(handler), handler.opt["body_example"], shapes)
+    for status, answer in operation["responses"].items():
+        example = handler.opt["example"] if status == str(handler.status_code) else None
+        _show(answer, _answered(handler, int(status)), example, shapes)
+        if status == "201":
+            answer["headers"] = {
+                "Location": {"description": "Its address.", "required": True, "schema": _URI}
+            }
+
+
+def _kinds_of(handler: HTTPRouteHandler) -> Iterator[type]:
+    for kind in (_asked(handler), _answered(handler, handler.status_code), *handler.opt["also"].values()):
+        if kind is not None:
+            yield kind
+
+
+def _asked(handler: HTTPRouteHandler) -> type | None:
+    field = handler.parsed_fn_signature.parameters.get("data")
+    return None if field is None else field.annotation
+
+
+def _answered(handler: HTTPRouteHandler, status: int) -> type | None:
+    if status != handler.status_code:
+        also: type | None = handler.opt["also"].get(status)
+        return also
+    kind: Any = get_type_hints(handler.fn)["return"]
+    if get_origin(kind) is Response:
+        (kind,) = get_args(kind)
+    return None if kind is type(None) else kind
 
 
 def _handlers(app: Litestar) -> Iterator[tuple[tuple[str, str], HTTPRouteHandler]]:
@@ -100,38 +145,39 @@ def _handlers(app: Litestar) -> Iterator[tuple[tuple[str, str], HTTPRouteHandler
                         yield (route.path_format, str(method).lower()), handler
 
 
-def _show(holder: dict[str, Any] | None, example: object) -> None:
-    if holder is None or example is None:
-        return
-    for media in holder.get("content", {}).values():
-        media["examples"] = {"typical": {"value": example}}
+def _show(
+    holder: dict[str, Any] | None, kind: type | None, example: object, shapes: Mapping[type, Any]
+) -> None:
+    for media_type, media in ({} if holder is None else holder).get("content", {}).items():
+        if media_type == PROBLEM_JSON:
+            media["schema"] = shapes[Problem]
+        elif kind is not None:
+            media["schema"] = shapes[kind]
+        if example is not None:
+            media["examples"] = {"typical": {"value": example}}
 
 
-def _complete_schemas(result: dict[str, Any], handlers: Iterable[HTTPRouteHandler]) -> None:
-    """Say what each struct is, and `additionalProperties: false` where unknown fields are refused."""
-    asked: set[type[msgspec.Struct]] = set()
-    answered: set[type[msgspec.Struct]] = set()
-    _collect_structs(Problem, answered)
-    for handler in handlers:
-        hints = get_type_hints(handler.fn, include_extras=True)
-        _collect_structs(hints.get("data"), asked)
-        _collect_structs(hints.get("return"), answered)
-    words = {struct.__name__: inspect.cleandoc(struct.__doc__ or "") for struct in asked | answered}
-    closed = {struct.__name__ for struct in asked if struct.__struct_config__.forbid_unknown_fields}
-    for schema in result.get("components", {}).get("schemas", {}).values():
-        name = schema.get("title", "").partition("[")[0]
-        if words.get(name):
-            schema.setdefault("description", words[name])
-        if name in closed:
-            schema["additionalProperties"] = False
+def _never_null(schema: dict[str, Any]) -> None:
+    """A parameter that is not given is absent: no text in an address or a header is null."""
+    if isinstance(schema.get("type"), list):
+        (schema["type"],) = (name for name in schema["type"] if name != "null")
+        schema["enum"] = [value for value in schema["enum"] if value is not None]
+    one_of = schema.pop("oneOf", ())
+    for choice in one_of:
+        if choice != {"type": "null"}:
+            schema.update(choice)
 
 
-def _collect_structs(annotation: object, found: set[type[msgspec.Struct]]) -> None:
-    """Add every struct that `annotation` reaches to `found`."""
-    kind = get_origin(annotation) or annotation
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in found:
-        found.add(kind)
-        for hint in get_type_hints(kind, include_extras=True).values():
-            _collect_structs(hint, found)
-    for argument in get_args(annotation):
-        _collect_structs(argument, found)
+def _portable(node: object) -> object:
+    """The document with regular expressions as ECMA-262 has them, which JSON Schema asks for: `$` is the very end."""
+    if isinstance(node, dict):
+        members = cast("dict[str, object]", node)
+        return {
+            name: value.replace(r"\Z", "$")
+            if name == "pattern" and isinstance(value, str)
+            else _portable(value)
+            for name, value in members.items()
+        }
+    if isinstance(node, list):
+        return [_portable(item) for item in cast("list[object]", node)]
+    return node

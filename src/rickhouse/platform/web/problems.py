@@ -5,6 +5,8 @@ No stack trace, SQL or personal datum leaves through here.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -13,8 +15,9 @@ import structlog
 from litestar import Request, Response
 from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import ParameterKwarg
 
-from rickhouse.kernel.errors import Condition, JsonFact, Kind, StillRunning
+from rickhouse.kernel.errors import Condition, JsonFact, Kind, NotFound, StillRunning
 from rickhouse.platform.codec import encode_json
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -29,12 +32,19 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.CONFLICT: 409,
     Kind.STALE: 412,
     Kind.TOO_LARGE: 413,
+    Kind.MEDIA_TYPE: 415,
     Kind.UNPROCESSABLE: 422,
     Kind.PRECONDITION: 428,
     Kind.UNAVAILABLE: 503,
 }
 
+_MISSING: Final = re.compile(r"Missing required (\w+) parameter '([^']+)'")
+
 _log = structlog.get_logger("rickhouse.web")
+
+
+class RequestInvalid(Condition, code="request_invalid", kind=Kind.INVALID, title="The request is not valid"):
+    """The request does not have the documented shape; `errors` names each field and rule."""
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -55,6 +65,14 @@ class Problem(msgspec.Struct, frozen=True):
     code: str
     request_id: str
     errors: tuple[FieldError, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+def request_invalid(*errors: FieldError) -> RequestInvalid:
+    """The refusal of a request in which these fields break a rule."""
+    return RequestInvalid(
+        "; ".join(f"{error.where} {error.field}: {error.rule}" for error in errors),
+        errors=[{"field": error.field, "rule": error.rule, "where": error.where} for error in errors],
+    )
 
 
 def problem_of(condition: Condition, request_id: str) -> tuple[int, dict[str, str], bytes]:
@@ -97,21 +115,25 @@ def on_condition(request: Request[Any, Any, Any], condition: Condition) -> Respo
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """A refusal by the web framework: bad shape, no such path, wrong method."""
-    request_id = _request_id(request)
     if isinstance(error, ValidationException):
-        problem = _validation_problem(error, request_id)
-    else:
-        phrase = HTTPStatus(error.status_code)
-        problem = Problem(
-            type=type_of(phrase.name.lower()),
-            title=phrase.phrase,
-            status=error.status_code,
-            detail=_DETAILS.get(error.status_code, error.detail or phrase.description),
-            code=phrase.name.lower() if error.status_code != 400 else "request_invalid",
-            request_id=request_id,
-        )
+        return on_condition(request, _validation_refusal(request, error))
+    if error.status_code == 404:
+        return on_condition(request, _nothing_there())
+    phrase = HTTPStatus(error.status_code)
+    code = phrase.name.lower()
+    problem = Problem(
+        type=type_of(code),
+        title=phrase.phrase,
+        status=error.status_code,
+        detail=_DETAILS.get(error.status_code, phrase.description or phrase.phrase),
+        code=code,
+        request_id=_request_id(request),
+    )
+    headers = error.headers
+    if headers and "allow" in headers:
+        headers = {"allow": allow_of(headers["allow"].split(", "))}
     return Response(
-        encode_json(problem), status_code=problem.status, headers=error.headers, media_type=PROBLEM_JSON
+        encode_json(problem), status_code=problem.status, headers=headers, media_type=PROBLEM_JSON
     )
 
 
@@ -139,39 +161,38 @@ def _request_id(request: Request[Any, Any, Any]) -> str:
     return _scope(request).get("request_id", "")
 
 
-_DETAILS: Final = {
-    404: "There is nothing at this path.",
-    405: "This path does not take that method; see the header Allow.",
-}
+_DETAILS: Final = {405: "This path does not take that method; see the header Allow."}
 
 
-def _validation_problem(error: ValidationException, request_id: str) -> Problem:
+def allow_of(methods: Iterable[str]) -> str:
+    """The methods of a path as a header Allow: what can be got can be asked for by HEAD too."""
+    named = set(methods)
+    return ", ".join(sorted(named | {"HEAD"} if "GET" in named else named))
+
+
+def _nothing_there() -> NotFound:
+    return NotFound("There is nothing at this path.")
+
+
+def _validation_refusal(request: Request[Any, Any, Any], error: ValidationException) -> Condition:
+    """Which parameter breaks which rule. An id in a path that cannot be one leads nowhere."""
+    missing = _MISSING.search(error.detail)
+    if missing is not None:
+        return request_invalid(FieldError(missing[2], "Required", missing[1]))
     extra = cast("list[dict[str, Any]]", error.extra if isinstance(error.extra, list) else [])
-    found = [
-        FieldError(
-            field=str(item.get("key", "")),
-            rule=str(item.get("message", "")).strip(),
-            where=_where(item),
-        )
-        for item in extra
-    ]
+    found = [_field_error(request, item) for item in extra]
     if found and all(item.where == "path" for item in found):
-        return Problem(
-            type_of("not_found"), "Not found", 404, "There is nothing at this path.", "not_found", request_id
-        )
-    detail = "; ".join(f"{item.where} {item.field}: {item.rule}" for item in found) or error.detail
-    return Problem(
-        type=type_of("request_invalid"),
-        title="The request is not valid",
-        status=400,
-        detail=detail,
-        code="request_invalid",
-        request_id=request_id,
-        errors=tuple(found) or msgspec.UNSET,
-    )
+        return _nothing_there()
+    return request_invalid(*found) if found else RequestInvalid(error.detail)
 
 
-def _where(item: dict[str, Any]) -> str:
-    """Where the framework says the field stood: an enumeration of its own, or plain text."""
+def _field_error(request: Request[Any, Any, Any], item: dict[str, Any]) -> FieldError:
+    """What the framework says of one parameter, under the name that the caller knows it by."""
+    name = str(item.get("key", ""))
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
+    declared = None if parameter is None else parameter.kwarg_definition
+    if isinstance(declared, ParameterKwarg):
+        return FieldError(declared.name or name, str(item["message"]), declared.param_type.value)
     source: object = item.get("source", "body")
-    return source.value if isinstance(source, ParamType) else str(source)
+    where = source.value if isinstance(source, ParamType) else str(source)
+    return FieldError(name, str(item["message"]), where)

@@ -22,7 +22,6 @@ from rickhouse.kernel.errors import (
     FieldInvalid,
     Forbidden,
     KeyReused,
-    Kind,
     NotFound,
     StillRunning,
     Unavailable,
@@ -31,10 +30,11 @@ from rickhouse.kernel.errors import (
 from rickhouse.platform.codec import to_builtins
 from rickhouse.platform.db import DatabaseAway
 from rickhouse.platform.tokens import TokenExpired, TokenInvalid
+from rickhouse.platform.web.body import BodyNotJson
 from rickhouse.platform.web.caller import Unauthenticated, hold_to_scope
 from rickhouse.platform.web.edge import BodyTooLarge
 from rickhouse.platform.web.matching import MatchRequired
-from rickhouse.platform.web.problems import PROBLEM_JSON, STATUS, Problem, type_of
+from rickhouse.platform.web.problems import PROBLEM_JSON, STATUS, Problem, RequestInvalid, type_of
 
 Content = TypeVar("Content")
 Decorator = Callable[[Callable[..., Any]], HTTPRouteHandler]
@@ -57,10 +57,6 @@ class More(TypedDict, total=False):
     also: dict[int, object]
     keyed: bool
     documented: bool
-
-
-class RequestInvalid(Condition, code="request_invalid", kind=Kind.INVALID, title="The request is not valid"):
-    """The request does not have the documented shape; `errors` names each field and rule."""
 
 
 def get(path: str, *, scope: str | None, summary: str, **more: Unpack[More]) -> Decorator:
@@ -105,15 +101,20 @@ def _options(method: str, path: str, scope: str | None, summary: str, more: More
         conditions += [VersionStale, MatchRequired]
     if method != "GET":
         conditions.append(BodyTooLarge)
-    responses = _problems(conditions)
-    for status, shown in more.get("also", {}).items():
-        responses[status] = _also(status, shown)
+    if body_example is not None:
+        conditions.append(BodyNotJson)
+    also = more.get("also", {})
     return {
-        "opt": {"scope": scope, "example": to_builtins(example), "body_example": to_builtins(body_example)},
+        "opt": {
+            "scope": scope,
+            "example": to_builtins(example),
+            "body_example": to_builtins(body_example),
+            "also": {status: type(shown) for status, shown in also.items() if shown is not None},
+        },
         "guards": [hold_to_scope],
         "summary": summary,
         "description": more.get("description"),
-        "responses": responses,
+        "responses": _problems(conditions) | {status: _also(status, shown) for status, shown in also.items()},
         "security": [{"bearer": [scope]}] if scope is not None else [],
         "tags": [path.split("/")[2]] if path.startswith("/v1/") else ["service"],
         "include_in_schema": more.get("documented", True),

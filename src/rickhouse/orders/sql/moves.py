@@ -1,19 +1,19 @@
-"""Every SQL statement of the orders slice. Deciding which one to run belongs to the services."""
+"""Moving orders from state to state. Deciding which statement to run belongs to the services."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from rickhouse.customers.contract import AgeProof, Registered
 from rickhouse.kernel.events import Event
 from rickhouse.kernel.idempotency import Keyed
-from rickhouse.kernel.ids import AddressId, CustomerId, OrderId, PaymentId
-from rickhouse.kernel.money import Money
-from rickhouse.orders.contract import OrderLine, State
-from rickhouse.orders.model import Legal, Order, Quote, Refusal, Request, TimelineRow
-from rickhouse.platform.codec import decode_json, encode_json
+from rickhouse.kernel.ids import OrderId, PaymentId
+from rickhouse.orders.contract import State
+from rickhouse.orders.model import Legal, Order, Quote, Refusal
+from rickhouse.orders.sql.reads import found, order_of
+from rickhouse.platform.codec import encode_json
 from rickhouse.platform.db import Queries, Row
 from rickhouse.platform.events import encode as encode_event
 
@@ -48,14 +48,6 @@ with refused as (
     returning id
 )
 insert into events (kind, subject, body) select 'orders.order_moved', id, $7::jsonb from refused
-"""
-
-FIND: Final = "select * from orders where id = $1"
-
-FIND_BY_KEY: Final = "select * from orders where owner = $1 and idem_key = $2"
-
-FIND_REQUEST: Final = """
-select kind, fingerprint, attempt, refusal from requests where order_id = $1 and idem_key = $2
 """
 
 CLAIM: Final = """
@@ -135,11 +127,12 @@ select * from confirmed
 
 KEEP_HOLD: Final = "update orders set hold_expires_at = $3 where id = $1 and fence = $2"
 
-DECIDED: Final = "update orders set decision = $3::jsonb where id = $1 and fence = $2"
+DECIDED: Final = "update orders set decision = $3::jsonb, cleared = $4 where id = $1 and fence = $2"
 
-RETRY_AT: Final = """
+RENEW_LEASE: Final = """
 update orders set lease_until = now() + $3 * interval '1 second'
 where id = $1 and fence = $2 and state = 'completing'
+returning id
 """
 
 START_CANCEL: Final = """
@@ -208,20 +201,6 @@ with cleared as (
 select * from cleared
 """
 
-LIST: Final = """
-select * from orders
-where placed_at is not null and ($1::text is null or owner = $1) and ($2::uuid is null or id < $2)
-    and ($3::text is null or state = $3)
-order by id desc
-limit $4
-"""
-
-LIST_REVIEWS: Final = """
-select * from orders where state = 'review' and ($1::uuid is null or id < $1) order by id desc limit $2
-"""
-
-TIMELINE: Final = "select seq, kind, body, at from events where subject = $1 order by seq limit 1000"
-
 
 async def open_order(
     q: Queries, order_id: OrderId, *, keyed: Keyed, destination: str, quote: Quote, lease_s: float
@@ -268,7 +247,7 @@ async def opened(
         _json(legal),
         encode_event(event),
     )
-    return _order(row)
+    return found(row)
 
 
 async def refuse_opening(
@@ -286,24 +265,6 @@ async def refuse_opening(
     await q.execute(
         REFUSE_OPENING, order_id, fence, state, cause, _json(refusal), keep_key, encode_event(event)
     )
-
-
-async def find(q: Queries, order_id: OrderId) -> Order | None:
-    """The order."""
-    return _order(await q.fetchrow(FIND, order_id))
-
-
-async def find_by_key(q: Queries, owner: str, key: str) -> Order | None:
-    """The order that this owner opened under this key."""
-    return _order(await q.fetchrow(FIND_BY_KEY, owner, key))
-
-
-async def find_request(q: Queries, order_id: OrderId, key: str) -> Request | None:
-    """What an existing order was asked under this key."""
-    row = await q.fetchrow(FIND_REQUEST, order_id, key)
-    if row is None:
-        return None
-    return Request(row["kind"], row["fingerprint"], row["attempt"], _refusal(row["refusal"]))
 
 
 async def claim(
@@ -328,13 +289,13 @@ async def claim(
         encode_event(event),
         attempts_max,
     )
-    return _order(row)
+    return found(row)
 
 
 async def claim_stuck(q: Queries, limit: int, lease_s: float) -> list[Order]:
     """Take over orders whose runner's lease ran out."""
     rows = await q.fetch(CLAIM_STUCK, limit, lease_s)
-    return [_must(row) for row in rows]
+    return [order_of(row) for row in rows]
 
 
 async def pause(
@@ -350,7 +311,7 @@ async def pause(
 ) -> Order | None:
     """Completing stops here for now: the buyer's bank or a human is next. None when the fence or the hold was lost:
     the event that ends a checkout with its hold may have passed while it was completing."""
-    return _order(
+    return found(
         await q.fetchrow(
             PAUSE, order_id, fence, state, cause, action_url, hold_expires_at, encode_event(event)
         )
@@ -362,16 +323,14 @@ async def reopen(
 ) -> Order | None:
     """The attempt was refused and another card may be tried; the refusal stays the answer of its request. None when
     the fence or the hold was lost."""
-    return _order(
-        await q.fetchrow(REOPEN, order_id, fence, refusal.code, _json(refusal), encode_event(event))
-    )
+    return found(await q.fetchrow(REOPEN, order_id, fence, refusal.code, _json(refusal), encode_event(event)))
 
 
 async def confirm(
     q: Queries, order_id: OrderId, fence: int, *, payment_id: PaymentId, age_proof: AgeProof, event: Event
 ) -> Order | None:
     """The order is confirmed; None when the fence was lost."""
-    return _order(
+    return found(
         await q.fetchrow(CONFIRM, order_id, fence, payment_id, _json(age_proof), encode_event(event))
     )
 
@@ -381,14 +340,19 @@ async def keep_hold(q: Queries, order_id: OrderId, fence: int, hold_expires_at: 
     await q.execute(KEEP_HOLD, order_id, fence, hold_expires_at)
 
 
-async def decided(q: Queries, order_id: OrderId, fence: int, legal: Legal) -> None:
-    """Note a newer legal decision."""
-    await q.execute(DECIDED, order_id, fence, _json(legal))
+async def decided(q: Queries, order_id: OrderId, fence: int, legal: Legal, cleared: Iterable[str]) -> None:
+    """Note a newer legal decision, and which reviews still stand under it."""
+    await q.execute(DECIDED, order_id, fence, _json(legal), list(cleared))
+
+
+async def renew_lease(q: Queries, order_id: OrderId, fence: int, lease_s: float) -> Row | None:
+    """Let the lease last from now on; None when somebody else has it."""
+    return await q.fetchrow(RENEW_LEASE, order_id, fence, lease_s)
 
 
 async def retry_at(q: Queries, order_id: OrderId, fence: int, wait_s: float) -> None:
     """Let the lease end in `wait_s` seconds, so that the job takes over then."""
-    await q.execute(RETRY_AT, order_id, fence, wait_s)
+    await q.fetchrow(RENEW_LEASE, order_id, fence, wait_s)
 
 
 async def start_cancel(
@@ -404,7 +368,7 @@ async def start_cancel(
 ) -> Order | None:
     """Take the lease to undo the order; None when it is in none of the states `before`, or the key was used."""
     asked = (None, None, note, None) if keyed is None else (keyed.key, keyed.fingerprint, note, keyed.owner)
-    return _order(
+    return found(
         await q.fetchrow(START_CANCEL, order_id, list(before), cause, lease_s, encode_event(event), *asked)
     )
 
@@ -413,9 +377,7 @@ async def fail(
     q: Queries, order_id: OrderId, fence: int, *, cause: str, lease_s: float, refusal: Refusal, event: Event
 ) -> Order | None:
     """Completing met a refusal for good: keep the lease, undo next."""
-    return _order(
-        await q.fetchrow(FAIL, order_id, fence, cause, lease_s, _json(refusal), encode_event(event))
-    )
+    return found(await q.fetchrow(FAIL, order_id, fence, cause, lease_s, _json(refusal), encode_event(event)))
 
 
 async def expire(q: Queries, order_id: OrderId, event: Event) -> None:
@@ -425,76 +387,14 @@ async def expire(q: Queries, order_id: OrderId, event: Event) -> None:
 
 async def end_cancel(q: Queries, order_id: OrderId, fence: int, state: State, event: Event) -> Order | None:
     """Everything is undone."""
-    return _order(await q.fetchrow(END_CANCEL, order_id, fence, state, encode_event(event)))
+    return found(await q.fetchrow(END_CANCEL, order_id, fence, state, encode_event(event)))
 
 
 async def clear(q: Queries, order_id: OrderId, *, keyed: Keyed, note: str, event: Event) -> Order | None:
     """A human allowed it: the checkout is open again."""
     asked = (keyed.key, keyed.fingerprint, encode_event(event), note, keyed.owner)
-    return _order(await q.fetchrow(CLEAR, order_id, *asked))
-
-
-async def list_placed(
-    q: Queries, *, owner: str | None, before: OrderId | None, state: State | None, limit: int
-) -> list[Order]:
-    """Orders that were placed, newest first."""
-    rows = await q.fetch(LIST, owner, before, state, limit)
-    return [_must(row) for row in rows]
-
-
-async def list_reviews(q: Queries, *, before: OrderId | None, limit: int) -> list[Order]:
-    """Checkouts that wait for a human, newest first."""
-    rows = await q.fetch(LIST_REVIEWS, before, limit)
-    return [_must(row) for row in rows]
-
-
-async def timeline(q: Queries, order_id: OrderId) -> list[TimelineRow]:
-    """The order's events, first to last."""
-    rows = await q.fetch(TIMELINE, order_id)
-    return [TimelineRow(row["kind"], row["body"], row["at"]) for row in rows]
+    return found(await q.fetchrow(CLEAR, order_id, *asked))
 
 
 def _json(value: object) -> str:
     return encode_json(value).decode()
-
-
-def _refusal(text: str | None) -> Refusal | None:
-    return None if text is None else decode_json(text, Refusal)
-
-
-def _order(row: Row | None) -> Order | None:
-    return None if row is None else _must(row)
-
-
-def _must(row: Row) -> Order:
-    values: dict[str, Any] = dict(row.items())
-    currency: str = values["currency"]
-    return Order(
-        order_id=OrderId(values["id"]),
-        owner=values["owner"],
-        fingerprint=values["fingerprint"],
-        state=values["state"],
-        cause=values["cause"],
-        refusal=_refusal(values["refusal"]),
-        customer_id=values["customer_id"] and CustomerId(values["customer_id"]),
-        address_id=values["address_id"] and AddressId(values["address_id"]),
-        destination=values["destination"],
-        origins=tuple(values["origins"]),
-        lines=decode_json(values["lines"], tuple[OrderLine, ...]),
-        subtotal=Money(values["subtotal_minor"], currency),
-        tax=Money(values["tax_minor"], currency),
-        shipping=Money(values["shipping_minor"], currency),
-        total=Money(values["total_minor"], currency),
-        hold_expires_at=values["hold_expires_at"],
-        legal=values["decision"] and decode_json(values["decision"], Legal),
-        age_proof=values["age_proof"] and decode_json(values["age_proof"], AgeProof),
-        cleared=frozenset(values["cleared"]),
-        attempt=values["attempt"],
-        payment_token=values["payment_token"],
-        payment_id=values["payment_id"] and PaymentId(values["payment_id"]),
-        action_url=values["action_url"],
-        lease_until=values["lease_until"],
-        fence=values["fence"],
-        created_at=values["created_at"],
-        placed_at=values["placed_at"],
-    )
