@@ -14,28 +14,28 @@ from tests.journeys.stack import Stack, stranger
 
 OPENING = (
     "rickhouse.catalog.service:CatalogService.offers",
-    "rickhouse.orders.sql:open_order",
+    "rickhouse.orders.sql.moves:open_order",
     "rickhouse.customers.service:CustomersService.register",
     "rickhouse.inventory.service:InventoryService.hold",
     "rickhouse.compliance.service:ComplianceService.decide",
-    "rickhouse.orders.sql:opened",
+    "rickhouse.orders.sql.moves:opened",
 )
 COMPLETING = (
-    "rickhouse.orders.sql:claim",
+    "rickhouse.orders.sql.moves:claim",
     "rickhouse.customers.providers.sandbox.client:SandboxBureau.ask",
     "rickhouse.customers.service:CustomersService.prove_age",
     "rickhouse.payments.sql:begin",
     "rickhouse.payments.providers.sandbox.client:SandboxGateway.authorise",
     "rickhouse.payments.sql:authorised",
     "rickhouse.inventory.service:InventoryService.commit",
-    "rickhouse.orders.sql:confirm",
+    "rickhouse.orders.sql.moves:confirm",
 )
 CANCELLING = (
-    "rickhouse.orders.sql:start_cancel",
+    "rickhouse.orders.sql.moves:start_cancel",
     "rickhouse.inventory.service:InventoryService.release",
     "rickhouse.payments.providers.sandbox.client:SandboxGateway.void",
     "rickhouse.payments.service:PaymentsService.undo",
-    "rickhouse.orders.sql:end_cancel",
+    "rickhouse.orders.sql.moves:end_cancel",
 )
 SIDES = ("before", "after")
 
@@ -108,7 +108,7 @@ async def test_killed_while_cancelling(house: Stack, place: str, side: str) -> N
     bought = await house.buy(variant_id, quantity=2)
     assert bought.status == 201
     order_id = bought.body["order"]["order_id"]
-    path, body = f"/v1/orders/{order_id}/cancel", {"reason": "The buyer asked."}
+    path, body = f"/v1/orders/{order_id}/cancel", {"reason": "buyer_asked"}
     async with house.crashing(f"{place}:{side}") as dying:
         with pytest.raises(aiohttp.ClientError):
             await dying.office("POST", path, body, key="once")
@@ -117,6 +117,33 @@ async def test_killed_while_cancelling(house: Stack, place: str, side: str) -> N
     assert answer.status == 200
     assert answer.body["state"] == "cancelled"
     assert await house.free(variant_id) == free
+    await assert_books(house)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(
+    ("place", "token", "state"),
+    [
+        ("rickhouse.orders.sql.moves:reopen", "tok_decline", "open"),
+        ("rickhouse.orders.sql.moves:pause", "tok_3ds", "requires_action"),
+    ],
+)
+async def test_killed_while_coming_to_rest(
+    house: Stack, place: str, token: str, state: str, side: str
+) -> None:
+    variant_id = await a_bottling(house)
+    free = await house.free(variant_id)
+    opened = await house.open([(variant_id, 2)], buyer=stranger())
+    checkout_id = opened.body["checkout_id"]
+    async with house.crashing(f"{place}:{side}") as dying:
+        with pytest.raises(aiohttp.ClientError):
+            await dying.complete(checkout_id, token, key="once")
+    await at_rest(house)
+    assert (await orders(house))[checkout_id] == state
+    assert await house.free(variant_id) == free - 2
+    await assert_books(house)
+    paid = await house.complete(checkout_id)
+    assert paid.status == 201
     await assert_books(house)
 
 
