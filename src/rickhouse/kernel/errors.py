@@ -35,6 +35,7 @@ class Kind(Enum):
     PRECONDITION = "precondition"
     UNPROCESSABLE = "unprocessable"
     TOO_LARGE = "too_large"
+    MEDIA_TYPE = "media_type"
     UNAVAILABLE = "unavailable"
 
 

@@ -111,6 +111,7 @@ def test_every_refusal_has_an_example_of_its_code(document: dict[str, Any]) -> N
         "404": ["not_found"],
         "409": ["test_label_taken", "still_running"],
         "413": ["body_too_large"],
+        "415": ["unsupported_media_type"],
         "422": ["idempotency_key_reused"],
         "503": ["database_away", "unavailable"],
     }

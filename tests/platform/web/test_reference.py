@@ -60,8 +60,13 @@ def document(word: str = "plain") -> dict[str, Any]:
         "schema": {"type": "string", "examples": ["btl_01h455vb4pex5vsknk084sn02q"]},
         "description": word,
     }
-    breaking = {"tags": ["bottles"], "summary": "Break", "security": [{"bearer": []}], "responses": {}}
-    reading = {"tags": ["orders"], "summary": "Read", "deprecated": True, "responses": {}}
+    breaking: dict[str, Any] = {
+        "tags": ["bottles"],
+        "summary": "Break",
+        "security": [{"bearer": []}],
+        "responses": {},
+    }
+    reading: dict[str, Any] = {"tags": ["orders"], "summary": "Read", "deprecated": True, "responses": {}}
     return {
         "openapi": "3.1.0",
         "info": {"title": word, "version": word, "summary": word, "description": f"{word}\n\nSecond."},

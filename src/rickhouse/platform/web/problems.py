@@ -70,9 +70,13 @@ class Problem(msgspec.Struct, frozen=True):
 def request_invalid(*errors: FieldError) -> RequestInvalid:
     """The refusal of a request in which these fields break a rule."""
     return RequestInvalid(
-        "; ".join(f"{error.where} {error.field}: {error.rule}" for error in errors),
+        "; ".join(f"{_named(error)}: {error.rule}" for error in errors),
         errors=[{"field": error.field, "rule": error.rule, "where": error.where} for error in errors],
     )
+
+
+def _named(error: FieldError) -> str:
+    return error.field if error.field == error.where else f"{error.where} {error.field}"
 
 
 def problem_of(condition: Condition, request_id: str) -> tuple[int, dict[str, str], bytes]:
