@@ -193,6 +193,10 @@ class Stack:
         assert self._session is not None
         return self._session
 
+    def server_of(self, path: str) -> str:  # noqa: ARG002  where the house is one, every path is its own
+        """The base URL of the server that a request goes to."""
+        return self.base_url
+
     async def call(
         self,
         method: str,
@@ -207,7 +211,8 @@ class Stack:
         sent = {"authorization": f"Bearer {token or self.shop_token}", **(headers or {})}
         if method == "POST":
             sent["idempotency-key"] = key or uuid4().hex
-        async with self.session.request(method, self.base_url + path, json=body, headers=sent) as reply:
+        url = self.server_of(path) + path
+        async with self.session.request(method, url, json=body, headers=sent) as reply:
             found = {name.lower(): value for name, value in reply.headers.items()}
             return Reply(reply.status, found, await reply.read())
 
