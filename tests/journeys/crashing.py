@@ -1,5 +1,8 @@
-"""A server that is killed at one place: `CRASH_AT=rickhouse.orders.sql.moves:confirm:after` ends it with SIGKILL right
-after that statement has committed. The place is named by module, attribute and side; nothing in the house knows of it."""
+"""A server that is killed at one place.
+
+`CRASH_AT=rickhouse.orders.sql.moves:confirm:after` ends it with SIGKILL right after that statement has committed. The
+place is named by module, attribute and side; nothing in the house knows of it.
+"""
 
 from __future__ import annotations
 
