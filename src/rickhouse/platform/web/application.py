@@ -5,6 +5,7 @@ Which slices it serves is decided by `apps`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -32,6 +33,9 @@ from rickhouse.platform.web.routing import get
 
 Lifecycle = Sequence[Callable[[], Awaitable[object]]]
 Probe = Callable[[], Awaitable[bool]]
+
+_PROBE_S_MAX: Final = 2.0
+"""A dependency that takes longer is away; whoever asks for readiness waits little longer than this himself."""
 
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -122,6 +126,14 @@ def _reference_routes(app: Litestar) -> list[HTTPRouteHandler]:
     return [openapi_json, docs]
 
 
+async def _answers(probe: Probe) -> bool:
+    try:
+        async with asyncio.timeout(_PROBE_S_MAX):
+            return await probe()
+    except TimeoutError:
+        return False
+
+
 def _service_routes(probes: Mapping[str, Probe]) -> list[HTTPRouteHandler]:
     @get(
         "/health/live",
@@ -141,9 +153,10 @@ def _service_routes(probes: Mapping[str, Probe]) -> list[HTTPRouteHandler]:
         example=Health(status="ready", checks={"database": True}),
     )
     async def health_ready() -> Health:
-        checks = {name: await probe() for name, probe in probes.items()}
+        answers = await asyncio.gather(*(_answers(probe) for probe in probes.values()))
+        checks = dict(zip(probes, answers, strict=True))
         if not all(checks.values()):
-            raise NotReady("A dependency does not answer; see checks.", checks=dict(checks))
+            raise NotReady("A dependency does not answer; see checks.", checks=checks)
         return Health(status="ready", checks=checks)
 
     @get("/metrics", scope=None, summary="Metrics for Prometheus", documented=False)

@@ -19,6 +19,7 @@ from litestar.routes import HTTPRoute
 from litestar.typing import FieldDefinition
 
 from rickhouse.kernel.ids import Id
+from rickhouse.platform.codec import to_builtins
 from rickhouse.platform.web.problems import PROBLEM_JSON, Problem
 
 _MANNERS: Final = """\
@@ -105,9 +106,10 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, shapes: Mapp
     for parameter in operation.get("parameters", ()):
         _never_null(parameter["schema"])
     _show(operation.get("requestBody"), _asked(handler), handler.opt["body_example"], shapes)
+    examples: dict[str, object] = {str(status): shown for status, shown in handler.opt["also"].items()}
+    examples[str(handler.status_code)] = handler.opt["example"]
     for status, answer in operation["responses"].items():
-        example = handler.opt["example"] if status == str(handler.status_code) else None
-        _show(answer, _answered(handler, int(status)), example, shapes)
+        _show(answer, _answered(handler, int(status)), to_builtins(examples.get(status)), shapes)
         if status == "201":
             answer["headers"] = {
                 "Location": {"description": "Its address.", "required": True, "schema": _URI}
@@ -115,7 +117,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, shapes: Mapp
 
 
 def _kinds_of(handler: HTTPRouteHandler) -> Iterator[type]:
-    for kind in (_asked(handler), _answered(handler, handler.status_code), *handler.opt["also"].values()):
+    statuses = (handler.status_code, *handler.opt["also"])
+    for kind in (_asked(handler), *(_answered(handler, status) for status in statuses)):
         if kind is not None:
             yield kind
 
@@ -127,8 +130,8 @@ def _asked(handler: HTTPRouteHandler) -> type | None:
 
 def _answered(handler: HTTPRouteHandler, status: int) -> type | None:
     if status != handler.status_code:
-        also: type | None = handler.opt["also"].get(status)
-        return also
+        also = handler.opt["also"].get(status)
+        return None if also is None else type(also)
     kind: Any = get_type_hints(handler.fn)["return"]
     if get_origin(kind) is Response:
         (kind,) = get_args(kind)
@@ -140,7 +143,7 @@ def _handlers(app: Litestar) -> Iterator[tuple[tuple[str, str], HTTPRouteHandler
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
-                if "scope" in handler.opt:
+                if handler.resolve_include_in_schema():
                     for method in handler.http_methods:
                         yield (route.path_format, str(method).lower()), handler
 
