@@ -130,7 +130,7 @@ def _asked(handler: HTTPRouteHandler) -> type | None:
 
 def _answered(handler: HTTPRouteHandler, status: int) -> type | None:
     if status != handler.status_code:
-        also = handler.opt["also"].get(status)
+        also: object = handler.opt["also"].get(status)
         return None if also is None else type(also)
     kind: Any = get_type_hints(handler.fn)["return"]
     if get_origin(kind) is Response:
