@@ -23,7 +23,7 @@ from rickhouse.payments.service import PaymentsService
 from rickhouse.platform.db import Database, url_for
 from rickhouse.platform.http import HttpClient, close_clients
 from rickhouse.platform.schema import role_of
-from tests.payments.samples import PRICE, CrashingGateway, Killed, usd
+from tests.payments.samples import PRICE, CrashingGateway, Killed, make_due, usd
 from tests.simulators.bank import BankProcess, simulated_bank
 
 TOKENS = (
@@ -178,13 +178,11 @@ class PaymentLives(RuleBasedStateMachine):
         assert {payment.state for payment in ours}.isdisjoint({"created", "unknown"})
 
     async def _let_time_pass(self) -> None:
-        await self._db.execute(
-            "update attempts set sent_at = sent_at - interval '1 minute', ask_at = now() - interval '1 second' "
-            "where ask_at is not null"
-        )
-        await self._db.execute(
-            "update refunds set ask_at = now() - interval '1 second' where ask_at is not null"
-        )
+        for order_id in self._orders:
+            await make_due(self._db, order_id)
+            await self._db.execute(
+                "update attempts set sent_at = sent_at - interval '1 minute' where order_id = $1", order_id
+            )
 
     def _service(self, gateway: Gateway) -> PaymentsService:
         return PaymentsService(self._db, gateway, late_after_s=0.05, abandon_after_s=0.05)

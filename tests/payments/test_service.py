@@ -81,6 +81,16 @@ async def test_resolve_knows_no_attempt_that_never_began(payments: PaymentsServi
         await payments.get_payment(PaymentId.new())
 
 
+async def test_everything_that_is_due_is_gone_on_with(payments: PaymentsService, db: Database) -> None:
+    orders = [OrderId.new() for _ in range(40)]
+    for order_id in orders:
+        await payments.authorise(order_id, 1, PRICE, "tok_3ds")
+        await make_due(db, order_id)
+
+    assert await payments.resolve_due() == 40
+    assert await payments.resolve_due() == 0
+
+
 async def test_verify_finds_a_state_that_its_postings_do_not_bear_out(
     payments: PaymentsService, admin: Database
 ) -> None:

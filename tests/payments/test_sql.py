@@ -199,6 +199,23 @@ async def test_what_is_due_is_given_to_one_asker_and_then_ever_less_often(db: Da
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
 
 
+async def test_what_stays_open_for_years_holds_up_nobody(db: Database) -> None:
+    attempt, refunded = await attempt_in(db, "unknown"), await attempt_in(db, "captured")
+    refund = await sql.promise_refund(db, refunded, usd(100), fresh_key(), 0)
+    assert refund is not None
+    await db.execute(
+        "update attempts set asks = 2000000000, ask_at = now() where payment_id = $1", attempt.payment_id
+    )
+    await db.execute(
+        "update refunds set asks = 2000000000, ask_at = now() where refund_id = $1", refund.refund_id
+    )
+
+    claimed = await sql.claim_due(db, 1_000), await sql.claim_due_refunds(db, 1_000)
+
+    assert attempt.payment_id in {found.payment_id for found in claimed[0]}
+    assert refund.refund_id in {found.refund_id for found in claimed[1]}
+
+
 @pytest.mark.parametrize(
     "broken",
     [

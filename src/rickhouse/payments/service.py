@@ -105,10 +105,14 @@ class PaymentsService:
 
         What fails is tried again later, ever more slowly, five minutes apart at the most.
         """
-        attempts = await take_over(partial(sql.claim_due, self._db, _BATCH), self._go_on)
-        return attempts + await take_over(
-            partial(sql.claim_due_refunds, self._db, _BATCH), self._go_on_refunding
-        )
+        found = 0
+        while (taken := await take_over(partial(sql.claim_due, self._db, _BATCH), self._go_on)) == _BATCH:
+            found += taken
+        found += taken
+        due_refunds = partial(sql.claim_due_refunds, self._db, _BATCH)
+        while (taken := await take_over(due_refunds, self._go_on_refunding)) == _BATCH:
+            found += taken
+        return found + taken
 
     async def verify(self) -> tuple[Discrepancy, ...]:
         """Prove that every movement sums to zero and that every state is what its postings say; empty when so."""

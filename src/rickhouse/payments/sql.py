@@ -168,7 +168,7 @@ CLAIM_DUE: Final = """
 update attempts
 set asks = asks + 1,
     ask_at = case when state in ('created', 'unknown', 'requires_action') or wanted is not null or watch_until > now()
-        then now() + least(300, 2 ^ asks) * interval '1 second' end
+        then now() + least(300, 2 ^ least(asks, 9)) * interval '1 second' end
 where payment_id in (
     select payment_id from attempts where ask_at <= now() order by ask_at limit $1 for update skip locked
 )
@@ -204,7 +204,7 @@ select * from refunds where payment_id = $1 and state = 'pending' order by creat
 """
 
 CLAIM_DUE_REFUNDS: Final = """
-update refunds set asks = asks + 1, ask_at = now() + least(300, 2 ^ asks) * interval '1 second'
+update refunds set asks = asks + 1, ask_at = now() + least(300, 2 ^ least(asks, 9)) * interval '1 second'
 where refund_id in (
     select refund_id from refunds where ask_at <= now() order by ask_at limit $1 for update skip locked
 )
