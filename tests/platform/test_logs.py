@@ -175,6 +175,33 @@ except ValueError:
     assert len(lines) == 4
 
 
+def test_plain_logs_are_one_line_each_for_a_person() -> None:
+    script = """
+import logging, structlog
+from rickhouse.platform.logs import configure_logging, log_request
+configure_logging(level="info", plain=True)
+structlog.get_logger("t").info("order_opened", email="ada@example.com", quantity=2, note="two\\nlines")
+logging.getLogger("library").warning("cannot reach %s", "ada@example.com")
+log_request("GET", "/v1/orders/{order_id}", 200, 0.01234, "r1")
+try:
+    raise ValueError("ada@example.com")
+except ValueError:
+    structlog.get_logger("t").exception("failed")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert "ada" not in done.stderr
+    for line in lines:
+        datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert [line[20:] for line in lines[:3]] == [
+        'info     order_opened  email="[left out]"  quantity=2  note="two\\nlines"',
+        "warning  cannot reach %s  logger=library",
+        "info     request  method=GET  route=/v1/orders/{order_id}  status=200  ms=12.34  request_id=r1",
+    ]
+    assert lines[3][20:].startswith('error    failed  error={"type":"ValueError","says":"","frames":[')
+    assert len(lines) == 4
+
+
 def test_unknown_level_is_refused_and_changes_nothing() -> None:
     before = list(logging.getLogger().handlers)
     with pytest.raises(ValueError, match="is not a log level"):

@@ -15,7 +15,7 @@ from rickhouse.platform.web.application import build
 def application() -> ASGIApp:
     """The web application of one worker process, by the settings in its environment."""
     settings = load_settings()
-    configure_logging(level=settings.log.level)
+    configure_logging(level=settings.log.level, plain=settings.log.format == "plain")
     house = compose(settings, settings.web.slices)
     # What was made until now lives as long as the process: no collection needs to look at it again. Requests leave
     # little garbage in cycles, so looking for it can be rarer than by default.

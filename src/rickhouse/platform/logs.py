@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error, without personal data: what is masked, and what an error may say of itself.
+"""Logs as lines on standard error, without personal data: what is masked, and what an error may say of itself.
 
 What is worth a line belongs to whoever logs it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
@@ -39,6 +40,7 @@ LEFT_OUT: Final = "[left out]"
 _DEPTH_MAX: Final = 6
 _FRAMES_MAX: Final = 20
 _PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+_BARE: Final = re.compile(r"[^\s\"'=\x00-\x1f]+")
 _STDERR_FD: Final = 2
 _OURS: Final = str(Path(__file__).parents[1])
 
@@ -58,23 +60,16 @@ class AccessLine(msgspec.Struct, frozen=True):
     request_id: str
 
 
-class _AccessLog:
-    """Where access lines go; nowhere until logging is configured."""
+def configure_logging(*, level: str = "info", plain: bool = False, access: bool = True) -> None:
+    """Send every log of this process to standard error; `access` adds one line for each request.
 
-    write: Callable[[bytes], object] | None = None
-
-
-_access_log: Final = _AccessLog()
-
-
-def configure_logging(*, level: str = "info", access: bool = True) -> None:
-    """Send every log of this process to standard error as JSON lines; `access` adds one line for each request.
-
-    Libraries are heard from `warning` upwards. Raises ValueError when there is no such level.
+    Each line is a JSON object, or `plain`: time, level, what happened, and `name=value` of the rest. Libraries are heard
+    from `warning` upwards. Raises ValueError when there is no such level.
     """
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
         raise ValueError(f"{level!r} is not a log level: use debug, info, warning or error")
+    _output.line = _plain_line if plain else _json_line
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _stamp, mask, _render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -85,18 +80,17 @@ def configure_logging(*, level: str = "info", access: bool = True) -> None:
     root.handlers[:] = [_Bridge()]
     root.setLevel(max(threshold, logging.WARNING))
     logging.captureWarnings(True)
-    _access_log.write = _write if access and threshold <= logging.INFO else None
+    _output.access = access and threshold <= logging.INFO
 
 
 def log_request(method: str, route: str, status: int, seconds: float, request_id: str) -> None:
     """Write the access line of one request, if access lines are wanted."""
-    write = _access_log.write
-    if write is None:
+    if not _output.access:
         return
     line = AccessLine(
         datetime.now(UTC), "info", "request", method, route, status, round(seconds * 1e3, 2), request_id
     )
-    write(_encode(line) + b"\n")
+    _write(_output.line(line) + b"\n")
 
 
 def describe(error: BaseException) -> str:
@@ -204,10 +198,34 @@ def _stamp(_logger: object, method: str, event: EventDict) -> EventDict:
 
 
 def _render(_logger: object, _method: str, event: EventDict) -> bytes:
-    return _encode(event)
+    return _output.line(event)
 
 
-_encode: Final = msgspec.json.Encoder(enc_hook=lambda value: f"{type(value).__name__}(…)").encode
+_json_line: Final = msgspec.json.Encoder(enc_hook=lambda value: f"{type(value).__name__}(…)").encode
+
+
+def _plain_line(event: EventDict | AccessLine) -> bytes:
+    """What happened as a person reads it, always on one line: whatever could break it, or its parts, stays JSON."""
+    parts = msgspec.structs.asdict(event) if isinstance(event, AccessLine) else dict(event)
+    at = str(parts.pop("at"))[:19].replace("T", " ")
+    what = str(parts.pop("event"))
+    head = f"{at} {parts.pop('level'):<8} {what if what.isprintable() else _plain(what)}"
+    return "  ".join((head, *(f"{name}={_plain(value)}" for name, value in parts.items()))).encode()
+
+
+def _plain(value: object) -> str:
+    bare = isinstance(value, str) and _BARE.fullmatch(value) is not None
+    return str(value) if bare else _json_line(value).decode()
+
+
+class _Output:
+    """How a line is written, and whether requests leave one: not before logging is configured."""
+
+    line: Callable[[EventDict | AccessLine], bytes] = staticmethod(_json_line)
+    access: bool = False
+
+
+_output: Final = _Output()
 
 
 class _Bridge(logging.Handler):
@@ -217,7 +235,7 @@ class _Bridge(logging.Handler):
         """Write one record; their messages are templates and arguments, of which only the template is kept."""
         event: EventDict = {"event": str(record.msg), "logger": record.name, "exc_info": record.exc_info}
         _stamp(None, record.levelname.lower(), event)
-        _write(_encode(mask(None, "", event)) + b"\n")
+        _write(_output.line(mask(None, "", event)) + b"\n")
 
 
 def _write(line: bytes) -> None:
