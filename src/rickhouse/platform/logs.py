@@ -63,8 +63,8 @@ class AccessLine(msgspec.Struct, frozen=True):
 def configure_logging(*, level: str = "info", plain: bool = False, access: bool = True) -> None:
     """Send every log of this process to standard error; `access` adds one line for each request.
 
-    Each line is a JSON object, or `plain`: time, level, what happened, and `name=value` of the rest. Libraries are heard
-    from `warning` upwards. Raises ValueError when there is no such level.
+    Each line is a JSON object, or `plain`: time, level, what happened, and `name=value` of the rest. Libraries are
+    heard from `warning` upwards. Raises ValueError when there is no such level.
     """
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None:
