@@ -103,8 +103,6 @@ def document(app: Litestar) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, shapes: Mapping[type, Any]) -> None:
     """Give an operation the shapes of its bodies and the route's examples, and say where a created thing is."""
-    for parameter in operation.get("parameters", ()):
-        _never_null(parameter["schema"])
     _show(operation.get("requestBody"), _asked(handler), handler.opt["body_example"], shapes)
     examples: dict[str, object] = {str(status): shown for status, shown in handler.opt["also"].items()}
     examples[str(handler.status_code)] = handler.opt["example"]
@@ -158,17 +156,6 @@ def _show(
             media["schema"] = shapes[kind]
         if example is not None:
             media["examples"] = {"typical": {"value": example}}
-
-
-def _never_null(schema: dict[str, Any]) -> None:
-    """A parameter that is not given is absent: no text in an address or a header is null."""
-    if isinstance(schema.get("type"), list):
-        (schema["type"],) = (name for name in schema["type"] if name != "null")
-        schema["enum"] = [value for value in schema["enum"] if value is not None]
-    one_of = schema.pop("oneOf", ())
-    for choice in one_of:
-        if choice != {"type": "null"}:
-            schema.update(choice)
 
 
 def _portable(node: object) -> object:
