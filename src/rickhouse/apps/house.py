@@ -17,7 +17,7 @@ from rickhouse.platform.db import Database
 from rickhouse.platform.embedded import claim_data_root
 from rickhouse.platform.events import Feed, LogFeed, Subscription
 from rickhouse.platform.http import HttpClient, close_clients
-from rickhouse.platform.jobs import Periodic
+from rickhouse.platform.jobs import Periodic, Task
 from rickhouse.platform.rpc import rpc_client, rpc_routes
 from rickhouse.platform.settings import Settings, SettingsError
 from rickhouse.platform.tokens import TokenKey
@@ -45,6 +45,7 @@ class Room(NamedTuple):
 
     database: Database
     periodics: tuple[Periodic, ...]
+    tasks: tuple[Task, ...]
     subscriptions: tuple[Subscription, ...]
 
 
@@ -94,11 +95,14 @@ class House:
         handlers: Iterable[HTTPRouteHandler],
         *,
         periodics: Iterable[Periodic] = (),
+        tasks: Iterable[Task] = (),
         subscriptions: Iterable[Subscription] = (),
     ) -> None:
         """Take in what a served slice brings."""
         self.handlers.extend(handlers)
-        self.rooms.append(Room(self.database(slice_name), tuple(periodics), tuple(subscriptions)))
+        self.rooms.append(
+            Room(self.database(slice_name), tuple(periodics), tuple(tasks), tuple(subscriptions))
+        )
 
     def offer(self, contract: type[Contract], slice_name: str, service: Contract) -> Contract:
         """Open a slice's contract, and its event log, to the other processes of a divided house."""

@@ -11,14 +11,18 @@ from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
 
-from rickhouse.apps.ports import require_free_port
+from rickhouse.apps.ports import WEB_PORT, require_free_port
 from rickhouse.platform.codec import encode_json
+from rickhouse.platform.embedded import claim_data_root
 from rickhouse.platform.settings import Settings
+from rickhouse.platform.telemetry import share_metrics
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop; requests under way are finished first. Raises PortTaken."""
-    require_free_port(settings.web.host, settings.web.port)
+    """Serve until told to stop; requests under way are finished first. Raises PortTaken, EmbeddedError."""
+    require_free_port(settings.web.host, settings.web.port, WEB_PORT)
+    claim_data_root(settings.data_root)
+    share_metrics(settings.metrics_dir)
     os.environ["RICKHOUSE_DATABASE__URL"] = settings.database.url
     os.environ["RICKHOUSE_WEB__SLICES"] = encode_json(settings.web.slices).decode()
     Server(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +26,19 @@ Slice = Literal["catalog", "inventory", "customers", "compliance", "payments", "
 def say(line: str) -> None:
     """One line for a person, at once."""
     print(line, flush=True)
+
+
+def program() -> str:
+    """What to type for another command of the Rickhouse that runs now, seen from the working directory."""
+    beside = Path(sys.executable).with_name("rickhouse")
+    if not beside.exists():
+        return f"{_from_here(Path(sys.executable))} -m rickhouse"
+    found = shutil.which("rickhouse")
+    return "rickhouse" if found and Path(found).samefile(beside) else _from_here(beside)
+
+
+def _from_here(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def settings_of(config: Path | None) -> Settings:

@@ -6,13 +6,20 @@ import asyncio
 import signal
 
 from rickhouse.apps.compose import compose
+from rickhouse.platform.embedded import claim_data_root
 from rickhouse.platform.events import Subscriber
 from rickhouse.platform.settings import Settings
+from rickhouse.platform.telemetry import share_metrics
 from rickhouse.platform.worker import Worker
 
 
 async def work(settings: Settings) -> None:
-    """Run every slice's jobs until SIGTERM or SIGINT; what is under way is finished first."""
+    """Run every slice's jobs until SIGTERM or SIGINT; what is under way is finished first.
+
+    What it counts is shown by the `/metrics` of any server that keeps to the same data directory.
+    """
+    claim_data_root(settings.data_root)
+    share_metrics(settings.metrics_dir)
     house = compose(settings, settings.web.slices)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -23,6 +30,7 @@ async def work(settings: Settings) -> None:
         Worker(
             room.database,
             periodics=room.periodics,
+            tasks=room.tasks,
             subscribers=[Subscriber(room.database, subscription) for subscription in room.subscriptions],
         )
         for room in house.rooms

@@ -61,6 +61,8 @@ class Account:
             errors="replace",
             check=False,
             timeout=timeout_s,
+            # Ctrl-C reaches all of a terminal's processes; a start cut short would leave a server that nobody stops.
+            start_new_session=True,
         )
 
     def make_dir(self, path: Path) -> None:

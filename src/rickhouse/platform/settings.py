@@ -166,6 +166,11 @@ class Settings(Section, frozen=True):
         return Path(self.data_dir).expanduser() if self.data_dir else default_data_root()
 
     @property
+    def metrics_dir(self) -> Path:
+        """Where every process of this machine leaves its metrics, so that any server can show them all."""
+        return self.data_root / "metrics"
+
+    @property
     def token_key_file(self) -> Path:
         """The key that signs API tokens."""
         return self._key_file(self.tokens.key_file, "tokens.json")

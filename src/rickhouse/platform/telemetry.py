@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, summed over every process of a run, and the line that each request leaves behind.
+"""Metrics for Prometheus, summed over every process that shares a directory, and the line that each request leaves behind.
 
 What a log line may hold belongs in `logs`; what a number means belongs to whoever counts it.
 """
@@ -63,7 +63,7 @@ def _metrics() -> _Metrics:
 def share_metrics(directory: Path) -> None:
     """Let this process, and those that it starts from now on, write their metrics where every process finds them.
 
-    Called before anything is counted, by each command of a run; what processes that are gone left there is deleted.
+    Called before anything is counted, by each command that counts; what processes that are gone left there is deleted.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in directory.glob("*.db"):
