@@ -156,7 +156,7 @@ def _service_routes(probes: Mapping[str, Probe]) -> list[HTTPRouteHandler]:
         answers = await asyncio.gather(*(_answers(probe) for probe in probes.values()))
         checks = dict(zip(probes, answers, strict=True))
         if not all(checks.values()):
-            raise NotReady("A dependency does not answer; see checks.", checks=checks)
+            raise NotReady("A dependency does not answer; see checks.", checks=dict(checks))
         return Health(status="ready", checks=checks)
 
     @get("/metrics", scope=None, summary="Metrics for Prometheus", documented=False)
