@@ -5,10 +5,18 @@ Linux alone counts a process's ended and reaped children with it, so this is for
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import psutil
+
+EVERYBODY: Final = "everybody"
+"""The whole machine's busy seconds."""
+
+STOLEN: Final = "stolen"
+"""Seconds in which the host let another machine have our cores."""
 
 
 class Meter:
@@ -19,13 +27,26 @@ class Meter:
         self._roots = dict(roots)
 
     def read(self) -> dict[str, float]:
-        """User and system seconds of each part since it started."""
-        return {part: _tree_s(pid) for part, pid in self._roots.items()}
+        """User and system seconds of each part since it started, of everybody, and those stolen."""
+        parts = {part: _tree_s(pid) for part, pid in self._roots.items()}
+        return {**parts, **_machine_s()}
 
 
 def since(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """What each part used between two readings, in seconds."""
     return {part: after[part] - before[part] for part in after}
+
+
+def _machine_s() -> dict[str, float]:
+    """The first line of /proc/stat (proc(5)): hundredths of a second of user, nice, system, idle, iowait, irq, softirq,
+    steal, and of guests, which are counted as user too."""
+    first = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    user, nice, system, _idle, _iowait, irq, softirq, stolen = map(int, first.split()[1:9])
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    return {
+        EVERYBODY: (user + nice + system + irq + softirq) / ticks_per_s,
+        STOLEN: stolen / ticks_per_s,
+    }
 
 
 def _tree_s(pid: int) -> float:

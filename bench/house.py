@@ -60,7 +60,10 @@ POSTGRES: Final = "PostgreSQL"
 BANK: Final = "bank simulator"
 BUREAU: Final = "age bureau simulator"
 OURS: Final = (SERVER, JOBS, POSTGRES)
-"""The parts whose CPU seconds are the house's own; the simulators stand for other people's machines."""
+"""The parts whose CPU seconds are the house's own."""
+
+APART: Final = (BANK, BUREAU)
+"""The simulators, which stand for other people's machines."""
 
 _READY_WITHIN_S: Final = 60.0
 _STOP_WITHIN_S: Final = 20.0
