@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -63,6 +64,7 @@ class PaymentLives(RuleBasedStateMachine):
         self._gateway = SandboxGateway(HttpClient(self.bank.url, name="bank", failures_max=0))
         self._payments = self._service(self._gateway)
         self._orders: list[OrderId] = []
+        self._began = datetime.now(UTC) - timedelta(minutes=1)
 
     @initialize()
     def take_orders(self) -> None:
@@ -145,13 +147,10 @@ class PaymentLives(RuleBasedStateMachine):
         assert self._runner.run(self._payments.verify()) == ()
         if not self._orders:
             return
-        names = {str(order_id) for order_id in self._orders}
         taken = [
             hold["order"]
-            for hold in self.bank.books()["holds"]
-            if hold["order"] in names
-            and hold["status"] in ("HELD", "TAKEN")
-            and hold["returned"] != hold["amount"]
+            for hold in self.bank.lines_of(*map(str, self._orders))
+            if hold["status"] in ("HELD", "TAKEN") and hold["returned"] != hold["amount"]
         ]
         assert sorted(taken) == sorted(set(taken))
 
@@ -167,14 +166,16 @@ class PaymentLives(RuleBasedStateMachine):
             self._runner.close()
 
     async def _assert_agreed(self) -> None:
-        names = {str(order_id) for order_id in self._orders}
-        keys = {hold["key"] for hold in self.bank.books()["holds"] if hold["order"] in names}
+        if not self._orders:
+            return
         ours = [
             payment for order_id in self._orders for payment in await self._payments.attempts_of(order_id)
         ]
-        keys |= {f"{payment.payment_id}-auth" for payment in ours}
-        theirs = [line for line in self.bank.ledger() if line.key in keys]
-        assert [found for found in await self._payments.reconcile(theirs) if found.subject in keys] == []
+        theirs = self.bank.ledger(*map(str, self._orders))
+        keys = {line.key for line in theirs} | {f"{payment.payment_id}-auth" for payment in ours}
+        assert [
+            found for found in await self._payments.reconcile(theirs, self._began) if found.subject in keys
+        ] == []
         assert {payment.state for payment in ours}.isdisjoint({"created", "unknown"})
 
     async def _let_time_pass(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -70,13 +70,14 @@ class BankProcess:
         found: dict[str, Any] = json.loads(self.ask("GET", "/ledger").body)
         return found
 
-    def ledger(self) -> tuple[LedgerLine, ...]:
-        """The bank's own list in the port's words, one line per key."""
-        return codec.ledger(self.ask("GET", "/ledger"))
+    def ledger(self, *order_refs: str) -> tuple[LedgerLine, ...]:
+        """The bank's own list in the port's words, one line per key; of some orders, or of all."""
+        return codec.ledger(self.ask("GET", _ledger_of(order_refs)))
 
-    def lines_of(self, order_ref: str) -> list[dict[str, Any]]:
-        """The holds that were asked for with this order."""
-        return [hold for hold in self.books()["holds"] if hold["order"] == order_ref]
+    def lines_of(self, *order_refs: str) -> list[dict[str, Any]]:
+        """The holds that were asked for with these orders."""
+        found: list[dict[str, Any]] = json.loads(self.ask("GET", _ledger_of(order_refs)).body)["holds"]
+        return found
 
     def meet_challenge(self, action_url: str, answer: str) -> int:
         """What the buyer does at `action_url`: `pass` or `fail`; answers the status."""
@@ -108,6 +109,10 @@ class BankProcess:
             process.send_signal(number)
             process.send_signal(signal.SIGCONT)
             process.wait(_STOP_S_MAX)
+
+
+def _ledger_of(order_refs: tuple[str, ...]) -> str:
+    return f"/ledger?{urlencode({'order': order_refs}, doseq=True)}" if order_refs else "/ledger"
 
 
 @contextmanager

@@ -293,6 +293,20 @@ async def test_freeing_by_key_lets_go_or_bars_the_key(teller: Teller) -> None:
     assert moved(before, await teller.balances()) == (0, 0, 0)
 
 
+async def test_the_ledger_can_be_read_for_one_order(teller: Teller) -> None:
+    body = {"instrument": "tok_approve", "amount": "7.00", "ccy": "usd", "order": "ord_of_its_own"}
+    _, hold = await teller.post("/holds", body)
+
+    _, books = await teller.get("/ledger?order=ord_of_its_own")
+    _, nothing = await teller.get("/ledger?order=ord_of_nobody")
+
+    assert books["holds"] == [hold]
+    assert [(entry["op"], entry["hold"], entry["amount"]) for entry in books["entries"]] == [
+        ("hold", hold["hold"], 700)
+    ]
+    assert (nothing["holds"], nothing["entries"]) == ([], [])
+
+
 async def test_a_bank_without_fences_cannot_bar_a_key() -> None:
     with simulated_bank(fences=False) as forgetful:
         async with aiohttp.ClientSession(forgetful.url) as session:

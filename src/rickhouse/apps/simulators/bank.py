@@ -21,7 +21,8 @@ since; with another request `422 KEY_CLASH`; while the first is still running `4
     GET  /returns/{return}       200; one that was QUEUED is paid when asked for
     GET  /challenges/{hold}      the page that the buyer sees, as HTML where that is asked for, else the hold
     POST /challenges/{hold}      answer=pass or answer=fail, as a form or as JSON
-    GET  /ledger                 every entry, the balances, every hold, the keys barred
+    GET  /ledger                 every entry, the balances, every hold, the keys barred; with ?order=O only entries and
+                                 holds of that order
 
 Reasons: NO_FUNDS, STOLEN, EXPIRED, DO_NOT_HONOUR, UNKNOWN_INSTRUMENT, CHALLENGE_FAILED.
 
@@ -152,7 +153,7 @@ class Bank:
             case ["returns", name]:
                 return self._look_at_return(name)
             case ["ledger"]:
-                return Answer("", 200, self._ledger())
+                return Answer("", 200, self._ledger(parse_qs(query).get("order")))
             case _:
                 raise Fault(404, "UNKNOWN")
 
@@ -314,13 +315,14 @@ class Bank:
             raise Fault(404, "UNKNOWN")
         return hold
 
-    def _ledger(self) -> bytes:
+    def _ledger(self, orders: list[str] | None) -> bytes:
         book = self._book
+        holds = {name: hold for name, hold in book.holds.items() if orders is None or hold.order in orders}
         return _encode(
             {
-                "entries": book.entries,
+                "entries": [entry for entry in book.entries if entry.hold in holds],
                 "balances": book.balances(),
-                "holds": [book.view(hold) for hold in book.holds.values()],
+                "holds": [book.view(hold) for hold in holds.values()],
                 "barred": sorted(book.barred),
             }
         )

@@ -127,6 +127,7 @@ class Book:
         self.answers: dict[str, Answer] = {}
         self.barred: set[str] = set()
         self.entries: list[Entry] = []
+        self._balances: dict[str, dict[str, int]] = {}
         if journal is not None:
             self._file = self._read_back(journal)
 
@@ -152,12 +153,7 @@ class Book:
 
     def balances(self) -> dict[str, dict[str, int]]:
         """Cents per currency and account; those of a currency sum to zero."""
-        found: dict[str, dict[str, int]] = {}
-        for entry in self.entries:
-            accounts = found.setdefault(entry.ccy, {CARDHOLDERS: 0, SET_ASIDE: 0, MERCHANT: 0})
-            accounts[entry.debit] -= entry.amount
-            accounts[entry.credit] += entry.amount
-        return found
+        return self._balances
 
     def view(self, hold: Hold) -> HoldView:
         """The hold as it stands."""
@@ -246,6 +242,9 @@ class Book:
     def _enter(self, op: Op, hold: Hold, debit: str, credit: str, amount: int) -> None:
         if amount:
             self.entries.append(Entry(op, hold.name, debit, credit, amount, hold.ccy))
+            accounts = self._balances.setdefault(hold.ccy, {CARDHOLDERS: 0, SET_ASIDE: 0, MERCHANT: 0})
+            accounts[debit] -= amount
+            accounts[credit] += amount
 
     def _read_back(self, journal: Path) -> BinaryIO:
         """Do again what the journal says; a last line that was cut off by a kill was never answered, so it goes."""
