@@ -46,7 +46,12 @@ async def house(
 ) -> AsyncGenerator[Stack]:
     """A seeded house with a healthy server and worker; each test adds a second server, which dies."""
     home: Path = tmp_path_factory.mktemp("house")
-    async with Stack(new_database(), home, RICKHOUSE_ORDERS__LEASE_S="2") as stack:
+    quick = {
+        "RICKHOUSE_ORDERS__LEASE_S": "3",
+        "RICKHOUSE_PAYMENTS__GATEWAY_TIMEOUT_S": "1.9",
+        "RICKHOUSE_CUSTOMERS__BUREAU_TIMEOUT_S": "1",
+    }
+    async with Stack(new_database(), home, **quick) as stack:
         stack.start("seed", "seed")
         assert stack.wait("seed") == 0
         stack.start("work", "work")

@@ -49,21 +49,27 @@ from rickhouse.platform.settings import Settings, SettingsError
 Maker = TypeVar("Maker")
 
 GATEWAYS: Final[Mapping[str, Callable[[Settings], Gateway]]] = {
-    # Quicker to give up than `PaymentsService` is to take an attempt for dead.
     "sandbox": lambda settings: SandboxGateway(
-        HttpClient(settings.payments.bank_url, name="bank", timeout_s=5.0, connect_timeout_s=1.0)
+        HttpClient(
+            settings.payments.bank_url,
+            name="bank",
+            timeout_s=settings.payments.gateway_timeout_s,
+            connect_timeout_s=1.0,
+        )
     ),
 }
 """Who moves money. A new vendor is a folder under `payments/providers` and a line here."""
 
 BUREAUS: Final[Mapping[str, Callable[[Settings], AgeBureau]]] = {
     "sandbox": lambda settings: SandboxBureau(
-        HttpClient(settings.customers.bureau_url, name="age bureau", timeout_s=4.0)
+        HttpClient(
+            settings.customers.bureau_url,
+            name="age bureau",
+            timeout_s=settings.customers.bureau_timeout_s,
+        )
     ),
 }
-"""Who proves an age. A new vendor is a folder under `customers/providers` and a line here.
-
-Its time limit and the gateway's together stay below an order's lease, lest a slow vendor call in a second runner."""
+"""Who proves an age. A new vendor is a folder under `customers/providers` and a line here."""
 
 
 def compose(settings: Settings, slices: Sequence[str] = ()) -> House:
@@ -157,8 +163,7 @@ class _Bound:
         house = self._house
         if not house.serves("payments"):
             return house.remote(Payments, "payments")
-        gateway = _chosen(GATEWAYS, "payments.gateway", self._settings.payments.gateway)(self._settings)
-        service = PaymentsService(house.database("payments"), gateway=gateway)
+        service = PaymentsService(house.database("payments"), gateway=gateway_of(self._settings))
         house.room(
             "payments", payments_routes.routes(service), periodics=payments_handlers.periodics(service)
         )
@@ -187,8 +192,20 @@ class _Bound:
         return house.offer(Orders, "orders", service)
 
 
+def gateway_of(settings: Settings) -> Gateway:
+    """The gateway that the settings choose. Raises SettingsError."""
+    return _chosen(GATEWAYS, "payments.gateway", settings.payments.gateway)(settings)
+
+
 def _terms(settings: Settings) -> Terms:
+    """Raises SettingsError where a slow vendor would call in a second runner: two may not work at one order."""
     orders = settings.orders
+    vendors_s = settings.payments.gateway_timeout_s + settings.customers.bureau_timeout_s
+    if orders.lease_s <= vendors_s:
+        raise SettingsError(
+            f"orders.lease_s is {orders.lease_s}, but payments.gateway_timeout_s and customers.bureau_timeout_s allow "
+            f"the vendors {vendors_s:g} s together: choose a longer lease or shorter timeouts."
+        )
     return Terms(
         currency=orders.currency,
         hold_ttl_s=orders.hold_ttl_s,

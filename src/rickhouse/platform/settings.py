@@ -33,6 +33,9 @@ Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
 
 HttpUrl = Annotated[str, Meta(pattern="^https?://[^/]")]
 PositiveInt = Annotated[int, Meta(ge=1)]
+VendorTimeout = Annotated[float, Meta(ge=0.1, le=5)]
+"""Seconds. An attempt to pay is taken for dead after eight, repeats included; five for one request still fit."""
+
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
 Region = Annotated[str, Meta(pattern="^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
 """ISO 3166-1 alpha-2, or a subdivision of it by ISO 3166-2."""
@@ -92,21 +95,23 @@ class CacheSettings(Section, frozen=True):
 
 
 class PaymentSettings(Section, frozen=True):
-    """Which gateway moves the money, and where the sandbox's bank listens."""
+    """Which gateway moves the money, how long one request to it may take, and where the sandbox's bank listens."""
 
     gateway: Name = "sandbox"
+    gateway_timeout_s: VendorTimeout = 5.0
     bank_url: HttpUrl = "http://127.0.0.1:8090"
 
 
 class CustomerSettings(Section, frozen=True):
     """`key_file` wraps each person's data key; empty for `keys/customers.json` in the data directory.
 
-    `bureau` is who proves an age, and `bureau_url` where the sandbox's simulator listens. A proof counts for
-    `proof_days`.
+    `bureau` is who proves an age, `bureau_timeout_s` how long asking it may take, and `bureau_url` where the sandbox's
+    simulator listens. A proof counts for `proof_days`.
     """
 
     key_file: str = ""
     bureau: Name = "sandbox"
+    bureau_timeout_s: VendorTimeout = 4.0
     bureau_url: HttpUrl = "http://127.0.0.1:8091"
     proof_days: PositiveInt = 365
 
@@ -128,7 +133,10 @@ class ComplianceSettings(Section, frozen=True):
 
 
 class OrderSettings(Section, frozen=True):
-    """Times in seconds, money in minor units of `currency` (ISO 4217), tax in basis points per region."""
+    """Times in seconds, money in minor units of `currency` (ISO 4217), tax in basis points per region.
+
+    `lease_s` is how long a process that fell silent keeps an order to itself: longer than both vendors may take.
+    """
 
     hold_ttl_s: PositiveInt = 900
     review_hold_s: PositiveInt = 86_400
