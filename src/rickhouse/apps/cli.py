@@ -28,8 +28,11 @@ token = App(
     name="token", help="Bearer tokens for the API. Example: rickhouse token issue my-shop --role shop"
 )
 inventory = App(name="inventory", help="Stock. Example: rickhouse inventory verify")
+payments = App(name="payments", help="Money. Example: rickhouse payments verify")
+events = App(name="events", help="Events that could not be handled. Example: rickhouse events parked")
+jobs = App(name="jobs", help="Jobs that failed too often. Example: rickhouse jobs given-up")
 simulate = App(name="simulate", help="Vendors, simulated. Example: rickhouse simulate bank --port 8090")
-for group in (db, token, inventory, simulate):
+for group in (db, token, inventory, payments, events, jobs, simulate):
     app.command(group)
 
 COMMANDS: Final[tuple[tuple[App, str, str, str, str], ...]] = (
@@ -85,6 +88,48 @@ COMMANDS: Final[tuple[tuple[App, str, str, str, str], ...]] = (
         "data:inventory_verify",
         "Prove that stock, movements and holds agree.",
         "rickhouse inventory verify",
+    ),
+    (
+        payments,
+        "verify",
+        "data:payments_verify",
+        "Prove that postings and payments agree.",
+        "rickhouse payments verify",
+    ),
+    (
+        events,
+        "parked",
+        "events:events_parked",
+        "Show the events that slices failed to handle.",
+        "rickhouse events parked orders",
+    ),
+    (
+        events,
+        "retry",
+        "events:events_retry",
+        "Handle one parked event now.",
+        "rickhouse events retry orders.hold_expired 812-7",
+    ),
+    (
+        events,
+        "replay",
+        "events:events_replay",
+        "Let a subscription handle its events once more.",
+        "rickhouse events replay orders.hold_expired --after 812-7",
+    ),
+    (
+        jobs,
+        "given-up",
+        "jobs:jobs_given_up",
+        "Show the jobs that failed too often.",
+        "rickhouse jobs given-up payments",
+    ),
+    (
+        jobs,
+        "try-again",
+        "jobs:jobs_try_again",
+        "Put a job that was given up back into its queue.",
+        "rickhouse jobs try-again payments 17",
     ),
     (
         simulate,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -40,6 +41,16 @@ def database_of(settings: Settings, slice_name: str) -> Database:
         schema=slice_name,
         pool_max=settings.database.pool_max,
     )
+
+
+@asynccontextmanager
+async def opened(settings: Settings, slice_name: str) -> AsyncGenerator[Database]:
+    """The slice's pool, open until the block ends."""
+    database = await database_of(settings, slice_name).open()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 def embedded(settings: Settings, report: Report) -> EmbeddedPostgres:

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rickhouse.apps.databases import SLICES, admin_urls, states
+from rickhouse.apps.databases import SLICES, admin_urls, opened, states
 from rickhouse.kernel.errors import Condition
 from rickhouse.platform.embedded import EmbeddedError, find_embedded
+from rickhouse.platform.events import count_parked
+from rickhouse.platform.jobs import count_given_up
 from rickhouse.platform.schema import server_facts
 from rickhouse.platform.settings import Settings, SettingsError
 
@@ -38,6 +40,8 @@ async def examine(settings: Settings) -> list[Finding]:
     findings.append(server)
     if server.fine:
         findings += [await _guarded(look, settings) for look in (_version, _migrations)]
+        if findings[-1].fine:
+            findings.append(await _guarded(_set_aside, settings))
     findings.append(await _reachable("bank", settings.payments.bank_url))
     findings.append(await _reachable("age bureau", settings.customers.bureau_url))
     remotes = settings.remotes.items()
@@ -95,6 +99,19 @@ async def _migrations(settings: Settings) -> Finding:
             "migrations", fine=False, detail=f"wait in {', '.join(waiting)}: run 'rickhouse db migrate'"
         )
     return Finding("migrations", fine=True, detail="nothing waits")
+
+
+async def _set_aside(settings: Settings) -> Finding:
+    """What failed too often and waits for somebody, in every slice."""
+    parked = given_up = 0
+    for name in SLICES:
+        async with opened(settings, name) as database:
+            parked += await count_parked(database)
+            given_up += await count_given_up(database)
+    counted = f"{parked} parked events, {given_up} jobs given up"
+    if parked or given_up:
+        counted += ": see 'rickhouse events parked' and 'rickhouse jobs given-up'"
+    return Finding("failures", fine=not parked and not given_up, detail=counted)
 
 
 async def _reachable(what: str, url: str) -> Finding:

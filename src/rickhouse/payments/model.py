@@ -125,6 +125,21 @@ class Discrepancy(msgspec.Struct, frozen=True):
     theirs: str | None
 
 
+def written(found: Sequence[Discrepancy]) -> str:
+    """The result of `verify` for a terminal: one line for each difference."""
+    if not found:
+        return "every movement sums to zero, and every payment is what its postings say: the books agree."
+    return "\n".join(
+        (
+            f"{len(found)} differences.",
+            *(
+                f"{one.subject}: {one.what}: expected {one.ours or 0}, booked {one.theirs or 0}"
+                for one in found
+            ),
+        )
+    )
+
+
 @cache
 def sources(target: AttemptState) -> tuple[AttemptState, ...]:
     """The states from which `target` may be reached."""

@@ -119,6 +119,8 @@ order by subscription, xid, seq
 limit $5
 """
 
+COUNT_PARKED: Final = "select count(*) as parked from parked_events"
+
 LOCK_PARKED: Final = """
 select xid, seq, kind, subject, body::text as body, at
 from parked_events
@@ -334,6 +336,12 @@ async def list_parked(
         cursor = (after.subscription, after.recorded.position.xid, after.recorded.position.seq)
     rows = await db.fetch(LIST_PARKED, name, *cursor, limit)
     return tuple(Parked(row["subscription"], _recorded(row), row["error"], row["parked_at"]) for row in rows)
+
+
+async def count_parked(db: Database) -> int:
+    """How many events are parked in this database."""
+    row = await db.fetchrow(COUNT_PARKED)
+    return 0 if row is None else row["parked"]
 
 
 def _recorded(row: Row) -> Recorded:

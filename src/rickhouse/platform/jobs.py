@@ -40,6 +40,8 @@ order by job.id
 limit $2
 """
 
+COUNT_GIVEN_UP: Final = "select count(*) as given_up from pgqueuer where status = 'failed'"
+
 TRY_AGAIN: Final = """
 with requeued as (
     update pgqueuer
@@ -109,6 +111,12 @@ async def list_given_up(queries: Queries, *, after: int = 0, limit: int = 100) -
         GivenUp(row["id"], row["entrypoint"], row["attempts"] + 1, row["error"] or "", row["updated"])
         for row in rows
     )
+
+
+async def count_given_up(queries: Queries) -> int:
+    """How many jobs failed too often."""
+    row = await queries.fetchrow(COUNT_GIVEN_UP)
+    return 0 if row is None else row["given_up"]
 
 
 async def try_again(queries: Queries, job_id: int) -> None:

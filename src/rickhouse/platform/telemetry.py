@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, summed over every process that shares a directory, and the line that each request leaves behind.
+"""Metrics for Prometheus, summed over every process that shares a directory, and the line that each request leaves.
 
 What a log line may hold belongs in `logs`; what a number means belongs to whoever counts it.
 """

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from rickhouse.apps.compose import compose
-from rickhouse.apps.databases import SLICES, bring_up_to_date, database_of, states
+from rickhouse.apps.compose import compose, gateway_of
+from rickhouse.apps.databases import SLICES, bring_up_to_date, opened, states
 from rickhouse.apps.refusals import Refused
 from rickhouse.apps.seed.load import seed as seed_house
 from rickhouse.apps.terminal import Config, Slice, say, settings_of, with_database
-from rickhouse.inventory.model import written
+from rickhouse.inventory.model import written as stock_written
 from rickhouse.inventory.service import InventoryService
+from rickhouse.payments.model import written as money_written
+from rickhouse.payments.service import PaymentsService
 from rickhouse.platform.embedded import reset as reset_root
 from rickhouse.platform.settings import Settings
 
@@ -56,13 +58,26 @@ def inventory_verify(*, config: Config = None) -> None:
     """Prove that stock, movements and holds agree; print every difference; exit code 1 when there is one."""
 
     async def verify(settings: Settings) -> bool:
-        database = await database_of(settings, "inventory").open()
-        try:
+        async with opened(settings, "inventory") as database:
             report = await InventoryService(database).verify()
-        finally:
-            await database.close()
-        say(written(report))
+        say(stock_written(report))
         return not report.differences
+
+    if not asyncio.run(verify(with_database(settings_of(config)))):
+        raise Refused
+
+
+def payments_verify(*, config: Config = None) -> None:
+    """Prove that every movement of money sums to zero, and that every payment is what its postings say.
+
+    Prints every difference; exit code 1 when there is one. Nobody outside is asked.
+    """
+
+    async def verify(settings: Settings) -> bool:
+        async with opened(settings, "payments") as database:
+            found = await PaymentsService(database, gateway=gateway_of(settings)).verify()
+        say(money_written(found))
+        return not found
 
     if not asyncio.run(verify(with_database(settings_of(config)))):
         raise Refused
