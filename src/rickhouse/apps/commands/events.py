@@ -51,7 +51,6 @@ def events_retry(subscription: str, position: str, *, config: Config = None) -> 
     position
         As `rickhouse events parked` shows it.
     """
-
     place = _position(position)
 
     async def retry(settings: Settings) -> None:
@@ -77,7 +76,6 @@ def events_replay(subscription: str, *, after: str = "0-0", config: Config = Non
     after
         The position to go on from; the beginning of the log if unsaid.
     """
-
     place = _position(after)
 
     async def rewind(settings: Settings) -> None:
