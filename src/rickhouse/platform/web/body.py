@@ -34,10 +34,8 @@ class JsonRequest(Request[Any, Any, Any]):
     """A request whose body is what its route declares as `data`, or is refused with the field that is wrong."""
 
     async def json(self) -> object:
-        """The body as a value of that type. Raises BodyNotJson, RequestInvalid."""
+        """The body, which is not empty, as a value of that type. Raises BodyNotJson, RequestInvalid."""
         body = await self.body()
-        if not body:
-            raise _refused("", "Required, and the request has none")
         if not _declared_as_json(self):
             raise BodyNotJson("Send the body as JSON, with the header 'Content-Type: application/json'.")
         try:
@@ -46,8 +44,6 @@ class JsonRequest(Request[Any, Any, Any]):
             raise _field_refused(str(error)) from error
         except msgspec.DecodeError as error:
             raise _refused("", str(error)) from error
-        except RecursionError as error:
-            raise _refused("", "Nested too deeply") from error
 
 
 def _declared_as_json(request: JsonRequest) -> bool:

@@ -34,6 +34,7 @@ _NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _BINARY: Final = "/rpc/"
 """Where MessagePack comes in from other processes of ours, in which a zero is a NUL byte."""
 
+_DROPPED_BYTES_MAX: Final = 8 * 1024 * 1024
 _NUL_IN_QUERY: Final = b"%00"
 _WITH_BODY: Final = frozenset(("POST", "PATCH", "PUT", "DELETE"))
 _ALWAYS: Final = (
@@ -110,18 +111,18 @@ class Edge:
     async def _read_body(self, headers: dict[bytes, bytes], receive: Receive, *, is_text: bool) -> Receive:
         """Take the whole body in, within the limit, before anything is done with it."""
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._body_bytes_max:
-            raise self._too_large()
         body = b""
-        while True:
+        more = True
+        if declared.isdigit() and int(declared) > self._body_bytes_max:
+            raise await self._too_large(receive)
+        while more:
             message = await receive()
             if message["type"] != "http.request":
                 break
             body += message["body"]
+            more = message["more_body"]
             if len(body) > self._body_bytes_max:
-                raise self._too_large()
-            if not message["more_body"]:
-                break
+                raise await self._too_large(receive if more else None)
         if is_text:
             _check_text(body)
         waiting: list[HTTPRequestEvent] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -131,7 +132,14 @@ class Edge:
 
         return replay
 
-    def _too_large(self) -> BodyTooLarge:
+    async def _too_large(self, rest: Receive | None) -> BodyTooLarge:
+        """The refusal, after most clients have sent what they will send: one that is still sending does not listen."""
+        dropped = 0
+        while rest is not None and dropped < _DROPPED_BYTES_MAX:
+            message = await rest()
+            if message["type"] != "http.request" or not message["more_body"]:
+                break
+            dropped += len(message["body"])
         return BodyTooLarge(
             f"Send at most {self._body_bytes_max} bytes in one request.", bytes_max=self._body_bytes_max
         )

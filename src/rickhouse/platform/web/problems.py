@@ -197,6 +197,8 @@ def _field_error(request: Request[Any, Any, Any], item: dict[str, Any]) -> Field
     declared = None if parameter is None else parameter.kwarg_definition
     if isinstance(declared, ParameterKwarg):
         return FieldError(declared.name or name, str(item["message"]), declared.param_type.value)
+    if name == "data":
+        return FieldError("body", "Required", "body")
     source: object = item.get("source", "body")
     where = source.value if isinstance(source, ParamType) else str(source)
     return FieldError(name, str(item["message"]), where)
