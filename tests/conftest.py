@@ -78,14 +78,7 @@ def cluster(pytestconfig: pytest.Config) -> EmbeddedPostgres:
     """The PostgreSQL of this test run. Kill `private_cluster`, never this one."""
     server = start_embedded(pytestconfig.stash[_ROOT_KEY], settings=FAST)
     with _locked(pytestconfig.stash[_ROOT_KEY] / "template.lock"):
-        if _TEMPLATE not in _sql(server, "select datname from pg_database").split():
-            draft = "rickhouse_draft"
-            _sql(server, f"drop database if exists {draft}")
-            _sql(server, f"create database {draft}")
-            # A thread of its own, because a loop of pytest-asyncio's may belong to this one.
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, schema.migrate(server.url(draft), SLICES)).result()
-            _sql(server, f"alter database {draft} rename to {_TEMPLATE}")
+        make_template(server)
     return server
 
 
@@ -111,12 +104,30 @@ def private_cluster(new_cluster_root: Callable[[], Path]) -> Iterator[EmbeddedPo
 @pytest.fixture(scope="session")
 def new_database(cluster: EmbeddedPostgres) -> Callable[[], str]:
     """Make a migrated, empty database and answer with its administrator's URL."""
+    return database_maker(cluster)
+
+
+def make_template(server: EmbeddedPostgres) -> None:
+    """Have the migrated database that the others are copied from."""
+    if _TEMPLATE in _sql(server, "select datname from pg_database").split():
+        return
+    draft = "rickhouse_draft"
+    _sql(server, f"drop database if exists {draft}")
+    _sql(server, f"create database {draft}")
+    # A thread of its own, because a loop of pytest-asyncio's may belong to this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, schema.migrate(server.url(draft), SLICES)).result()
+    _sql(server, f"alter database {draft} rename to {_TEMPLATE}")
+
+
+def database_maker(server: EmbeddedPostgres) -> Callable[[], str]:
+    """What makes one migrated, empty database after the other on `server`."""
     numbers = count(1)
 
     def make() -> str:
         name = f"test_{os.getpid()}_{next(numbers)}"
-        _sql(cluster, f"create database {name} template {_TEMPLATE}")
-        return cluster.url(name)
+        _sql(server, f"create database {name} template {_TEMPLATE}")
+        return server.url(name)
 
     return make
 

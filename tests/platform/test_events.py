@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeAlias
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from rickhouse.kernel.events import START, Event, Position, Recorded
 from rickhouse.kernel.ids import OrderId, uuid7
 from rickhouse.platform import events
 from rickhouse.platform.db import Database, DatabaseAway, Queries, url_for
+from rickhouse.platform.embedded import EmbeddedPostgres, reset, start_embedded
 from rickhouse.platform.events import (
     ATTEMPTS_MAX,
     LogAhead,
@@ -29,6 +31,7 @@ from rickhouse.platform.events import (
     replay,
 )
 from rickhouse.platform.schema import migrate, role_of
+from tests.conftest import FAST, database_maker, make_template
 
 RECORD = "insert into events (kind, subject, body) values ($1, $2, $3::jsonb)"
 KEEP = "insert into effects (subject) values ($1)"
@@ -49,6 +52,24 @@ class Spilled(Event, frozen=True):
 
     kind = "bar.spilled"
     order_id: OrderId
+
+
+@pytest.fixture(scope="module")
+def cluster(new_cluster_root: Callable[[], Path]) -> Iterator[EmbeddedPostgres]:
+    """A server of this module's own: a feed stays behind the oldest transaction of the server, other tests' too."""
+    root = new_cluster_root()
+    try:
+        server = start_embedded(root, settings=FAST)
+        make_template(server)
+        yield server
+    finally:
+        reset(root)
+
+
+@pytest.fixture(scope="module")
+def new_database(cluster: EmbeddedPostgres) -> Callable[[], str]:
+    """Databases on that server."""
+    return database_maker(cluster)
 
 
 @pytest.fixture

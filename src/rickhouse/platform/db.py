@@ -96,7 +96,7 @@ class Database:
     serialisation). Raises DatabaseAway.
     """
 
-    def __init__(self, url: str, *, schema: str, pool_max: int = 8, acquire_timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, *, schema: str, pool_max: int = 8, acquire_timeout_s: float = 8.0) -> None:
         self._url = url
         self.schema = schema
         self._pool_max = pool_max
@@ -222,7 +222,7 @@ class Database:
         """A connection that rests, or one of the pool's."""
         while self._resting:
             connection = self._resting.pop()
-            if not connection.is_closed():
+            if _alive(connection):
                 return connection
             await pool.release(connection)
         self._waiting += 1
@@ -262,6 +262,14 @@ class _Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._database.give_back(self._pool, self._connection, well=kind is None)
+
+
+def _alive(connection: PoolConnectionProxy[Row]) -> bool:
+    """Whether a resting connection can be used; the pool takes one away whose server has gone."""
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False
 
 
 def _away(error: BaseException) -> BaseException:
