@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from rickhouse.catalog.contract import NotForSale, VariantNotFound
 from rickhouse.customers.contract import PersonInvalid
@@ -102,7 +102,7 @@ def _opening_routes(service: CheckoutService, cancel: CancelService) -> list[HTT
         body_example=OPEN_EXAMPLE,
     )
     async def open_checkout(
-        request: Request[Any, Any, Any], data: OpenCheckout, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any], data: JSONBody[OpenCheckout], idempotency_key: IdempotencyKey
     ) -> Response[Checkout]:
         order = await service.open(
             keyed(request, idempotency_key, data), data.lines, data.customer, data.currency
@@ -117,7 +117,9 @@ def _opening_routes(service: CheckoutService, cancel: CancelService) -> list[HTT
         errors=(CheckoutClosed, LeaseLost),
         example=CHECKOUT_EXAMPLE,
     )
-    async def abandon_checkout(request: Request[Any, Any, Any], checkout_id: CheckoutId) -> Checkout:
+    async def abandon_checkout(
+        request: Request[Any, Any, Any], checkout_id: FromPath[CheckoutId]
+    ) -> Checkout:
         return checkout_of(await cancel.abandon(caller(request).subject, checkout_id))
 
     return [open_checkout, abandon_checkout]
@@ -145,8 +147,8 @@ def _completing_routes(service: CheckoutService) -> list[HTTPRouteHandler]:
     )
     async def complete_checkout(
         request: Request[Any, Any, Any],
-        checkout_id: CheckoutId,
-        data: CompleteCheckout,
+        checkout_id: FromPath[CheckoutId],
+        data: JSONBody[CompleteCheckout],
         idempotency_key: IdempotencyKey,
     ) -> Response[Completion]:
         order = await service.complete(keyed(request, idempotency_key, data), checkout_id, data.payment_token)
@@ -165,7 +167,7 @@ def _review_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
         summary="Look at a checkout",
         example=CHECKOUT_EXAMPLE,
     )
-    async def get_checkout(request: Request[Any, Any, Any], checkout_id: CheckoutId) -> Checkout:
+    async def get_checkout(request: Request[Any, Any, Any], checkout_id: FromPath[CheckoutId]) -> Checkout:
         return checkout_of(await orders.get(OrderId(checkout_id.uuid), _owner(request)))
 
     @get(
@@ -192,8 +194,8 @@ def _review_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
     )
     async def review_checkout(
         request: Request[Any, Any, Any],
-        checkout_id: CheckoutId,
-        data: ReviewCheckout,
+        checkout_id: FromPath[CheckoutId],
+        data: JSONBody[ReviewCheckout],
         idempotency_key: IdempotencyKey,
     ) -> Checkout:
         settled = await orders.review(
@@ -227,7 +229,7 @@ def _reading_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
         summary="Look at an order",
         example=ORDER_EXAMPLE,
     )
-    async def get_order(request: Request[Any, Any, Any], order_id: OrderId) -> OrderResource:
+    async def get_order(request: Request[Any, Any, Any], order_id: FromPath[OrderId]) -> OrderResource:
         return order_of(await orders.get(order_id, _owner(request)))
 
     @get(
@@ -236,7 +238,7 @@ def _reading_routes(orders: OrdersService) -> list[HTTPRouteHandler]:
         summary="What happened to an order",
         example=TIMELINE_EXAMPLE,
     )
-    async def get_timeline(request: Request[Any, Any, Any], order_id: OrderId) -> Timeline:
+    async def get_timeline(request: Request[Any, Any, Any], order_id: FromPath[OrderId]) -> Timeline:
         return Timeline(await orders.timeline(order_id, _owner(request)))
 
     return [list_orders, get_order, get_timeline]
@@ -254,7 +256,10 @@ def _cancelling_routes(cancel: CancelService) -> list[HTTPRouteHandler]:
         body_example=CancelOrder(reason="buyer_asked"),
     )
     async def cancel_order(
-        request: Request[Any, Any, Any], order_id: OrderId, data: CancelOrder, idempotency_key: IdempotencyKey
+        request: Request[Any, Any, Any],
+        order_id: FromPath[OrderId],
+        data: JSONBody[CancelOrder],
+        idempotency_key: IdempotencyKey,
     ) -> OrderResource:
         return order_of(await cancel.cancel(keyed(request, idempotency_key, data), order_id, data.reason))
 
