@@ -147,7 +147,7 @@ async def test_leader_that_loses_its_connection_is_replaced(db: Database, databa
         before = sum(ticker.runs for ticker in tickers)
         await asyncio.sleep(1.2)
         await until(lambda: sum(ticker.runs for ticker in tickers) > before + 20, within_s=5)
-        assert sum(worker.leading for worker in workers) == 1
+        await until(lambda: sum(worker.leading for worker in workers) == 1)
     await admin.close()
 
 
