@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -50,10 +51,12 @@ BUYER: Json = {
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that no outgoing connection is given before somebody does."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Reply:
@@ -171,8 +174,9 @@ class Stack:
         await self.ready()
 
     async def ready(self, within_s: float = 30.0) -> None:
-        """Wait until the API says that it can serve."""
-        await self.wait_for(self.base_url + "/health/ready", within_s)
+        """Wait until the API says that it can serve, and until those answer whom it asks."""
+        for url in (f"{self.base_url}/health/ready", f"{self.bank_url}/ledger", f"{self.bureau_url}/health"):
+            await self.wait_for(url, within_s)
 
     async def wait_for(self, url: str, within_s: float = 30.0) -> None:
         """Wait until `url` answers 200."""
