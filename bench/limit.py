@@ -16,7 +16,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -43,7 +43,7 @@ group by name having count(distinct room) > 1
 
 
 class LimitFailed(Exception):
-    """pgbench did not run through, or its iterations had no effect; the message says which."""
+    """There is no script, or pgbench did not run it through; the message says why."""
 
 
 class Script(NamedTuple):
@@ -270,15 +270,20 @@ class _Values:
         return None
 
 
-_DIGESTS: Final[Mapping[int, str]] = {
-    16: "uuid_send(gen_random_uuid())",
-    32: "sha256(uuid_send(gen_random_uuid()))",
-}
-"""As random as what the house computes, by length in bytes."""
-
-
 def _digest(given: object) -> str | None:
-    return _DIGESTS.get(len(given)) if isinstance(given, bytes) else None
+    """As random as what the house computes, of the same length; None for bytes that are no digest.
+
+    16 bytes are a fingerprint, 32 a SHA-256, and 34 that of a blind index, after two bytes with its key's version.
+    """
+    match given:
+        case bytes() if len(given) == 16:
+            return "uuid_send(gen_random_uuid())"
+        case bytes() if len(given) == 32:
+            return "sha256(uuid_send(gen_random_uuid()))"
+        case bytes() if len(given) == 34:
+            return f"'\\x{given[:2].hex()}'::bytea || sha256(uuid_send(gen_random_uuid()))"
+        case _:
+            return None
 
 
 def written(given: object) -> str | None:
