@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 
 import msgspec
-from litestar import Litestar, Response
+from litestar import Litestar, Response, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, Contact, License, OpenAPIType, Schema, SecurityScheme
 from litestar.plugins import OpenAPISchemaPlugin
-from litestar.routes import HTTPRoute
+from litestar.routes import BaseRoute, HTTPRoute
+from litestar.types import ControllerRouterHandler
 from litestar.typing import FieldDefinition
 
 from rickhouse.kernel.ids import Id
@@ -57,7 +58,16 @@ def config(title: str, version: str) -> OpenAPIConfig:
             }
         ),
         render_plugins=[JsonRenderPlugin()],
+        openapi_router=_Closed("/schema", route_handlers=[]),
     )
+
+
+class _Closed(Router):
+    """Takes in no route, so that the framework does not serve its own, unfinished document beside ours."""
+
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:  # noqa: ARG002  # the framework's signature
+        """Nothing."""
+        return []
 
 
 class IdSchema(OpenAPISchemaPlugin):
