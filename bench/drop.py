@@ -68,7 +68,8 @@ def measure(house: MeasuredHouse, crowd: Crowd, seconds: float) -> None:
 
 
 def _required(name: str, found: object, wanted: object) -> tuple[str, str, str]:
-    return name, str(found or "none"), f"{wanted or 'none'}: {'kept' if found == wanted else _BROKEN}"
+    shown, required = ("none" if value == {} else str(value) for value in (found, wanted))
+    return name, shown, f"{required}: {'kept' if found == wanted else _BROKEN}"
 
 
 def _times(name: str, visits: Sequence[Done]) -> tuple[str, str, str]:
